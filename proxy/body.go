@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"time"
+
+	"errors"
+)
+
+// maxBuffered is the largest body, in bytes, that is read whole before it is
+// sent on: its request can be repeated, and its backend is not held up by a
+// slow client. Larger and unbounded ones stream.
+const maxBuffered = 64 << 10
+
+// requestBody is the body of the request: none, buffered whole, or a stream.
+type requestBody struct {
+	length int64 // as announced; -1 for chunked
+	buf    []byte
+	stream io.Reader // what is left to read; nil when buf is all
+	read   int64     // decoded bytes that came from the client
+	begun  bool      // part of the stream was sent, so it cannot be sent again
+}
+
+func (b *requestBody) reset() {
+	if cap(b.buf) > maxBuffered {
+		b.buf = nil
+	}
+	*b = requestBody{buf: b.buf[:0]}
+}
+
+// readBody makes the body ready to be sent: it reads a small one whole and
+// leaves a large one to stream.
+func (x *Exchange) readBody() bool {
+	b := &x.body
+	stream := x.Ctx.RequestBodyStream()
+	if stream == nil {
+		return true
+	}
+	b.length = int64(x.Ctx.Request.Header.ContentLength())
+	if b.length == 0 {
+		return true
+	}
+	b.stream = stream
+	if b.length > maxBuffered {
+		return true
+	}
+	// A chunked body is buffered as far as it fits: most are small and end
+	// here, and leave with a Content-Length.
+	want := int(b.length)
+	if want < 0 {
+		want = maxBuffered
+	}
+	if cap(b.buf) < want {
+		b.buf = make([]byte, 0, max(want, 4<<10))
+	}
+	for len(b.buf) < want {
+		x.extendReadDeadline()
+		n, err := stream.Read(b.buf[len(b.buf):want])
+		b.buf = b.buf[:len(b.buf)+n]
+		b.read += int64(n)
+		if err == io.EOF {
+			if b.length > 0 && b.read < b.length {
+				return x.refuse(ErrBodyRead)
+			}
+			b.length, b.stream = int64(len(b.buf)), nil
+			return true
+		}
+		if err != nil {
+			return x.refuse(bodyError(err))
+		}
+	}
+	if b.length > 0 {
+		b.stream = nil
+	}
+	return true
+}
+
+// readMore reads the next part of a streamed body into p.
+func (x *Exchange) readMore(p []byte) (n int, done bool, e *Error) {
+	b := &x.body
+	x.extendReadDeadline()
+	n, err := b.stream.Read(p)
+	b.read += int64(n)
+	switch {
+	case err == io.EOF && b.length > 0 && b.read < b.length:
+		return n, false, ErrBodyRead
+	case err == io.EOF:
+		return n, true, nil
+	case err != nil:
+		return n, false, bodyError(err)
+	}
+	return n, b.length > 0 && b.read == b.length, nil
+}
+
+func bodyError(err error) *Error {
+	var ne net.Error
+	if errors.As(err, &ne) && ne.Timeout() {
+		return ErrBodyTimeout
+	}
+	return ErrBodyRead
+}
+
+// extendReadDeadline gives the client the read timeout for its next bytes:
+// progress, not the size of the body, is what is bounded.
+func (x *Exchange) extendReadDeadline() {
+	if d := x.snap.ReadTimeout; d > 0 {
+		_ = x.Ctx.Conn().SetReadDeadline(time.Now().Add(d)) // a closed connection fails the read that follows
+	}
+}

@@ -1,0 +1,146 @@
+package proxy
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Source says whose doing an error is.
+type Source uint8
+
+// The sources of an error.
+const (
+	FromClient Source = iota
+	FromGateway
+	FromUpstream
+)
+
+// Retry says when an attempt that ended in an error may be made again.
+type Retry uint8
+
+// The retry classes.
+const (
+	// Never: the request may have been acted upon, or would fail again.
+	Never Retry = iota
+	// Unsent: nothing of the request reached an endpoint.
+	Unsent
+	// Stale: a reused connection ended before a byte of the reply, as it does
+	// when the endpoint closed it while idle. Safe for idempotent requests.
+	Stale
+)
+
+// Error is an error of the data path: a fixed value with a stable code. None
+// is made per request; the log and the client get Code and Detail.
+type Error struct {
+	// Source is whose doing it is.
+	Source Source
+	// Code is stable and meant for machines: "no_route".
+	Code string
+	// Status is the HTTP status of the answer.
+	Status int
+	// Retry is the retry class of an attempt that ended so.
+	Retry Retry
+	// Detail is one sentence for people. It says nothing about what is behind
+	// the gateway.
+	Detail string
+
+	problem, text []byte // answers without the request ID, made by newError
+}
+
+// Error returns the code.
+func (e *Error) Error() string { return e.Code }
+
+func newError(source Source, code string, status int, retry Retry, detail string) *Error {
+	e := &Error{Source: source, Code: code, Status: status, Retry: retry, Detail: detail}
+	title := fasthttp.StatusMessage(status)
+	e.problem = []byte(`{"title":"` + title + `","status":` + strconv.Itoa(status) +
+		`,"code":"` + code + `","detail":"` + detail + `","request_id":"`)
+	e.text = []byte(strconv.Itoa(status) + " " + title + "\n" + detail + "\ncode: " + code + "\nrequest: ")
+	return e
+}
+
+// The errors of the line. docs/errors.md explains each for operators.
+var (
+	ErrBadRequest     = newError(FromClient, "bad_request", 400, Never, "The request is not well-formed HTTP.")
+	ErrBadFraming     = newError(FromClient, "bad_framing", 400, Never, "The request's length is ambiguous: Content-Length and Transfer-Encoding contradict each other or cannot be understood.")
+	ErrBadHeader      = newError(FromClient, "bad_header", 400, Never, "A header field of the request is not well-formed.")
+	ErrBadHost        = newError(FromClient, "bad_host", 400, Never, "The Host of the request is missing or not a host name.")
+	ErrBadPath        = newError(FromClient, "bad_path", 400, Never, "The path of the request is not a valid URI path.")
+	ErrEncodedSlash   = newError(FromClient, "encoded_slash", 400, Never, "The path has an encoded slash or backslash, which this route does not accept (encoded_slashes: keep allows it).")
+	ErrBodyRead       = newError(FromClient, "request_body", 400, Never, "The body of the request could not be read to its end.")
+	ErrBodyTimeout    = newError(FromClient, "request_timeout", 408, Never, "The request did not arrive in time.")
+	ErrHeaderTooLarge = newError(FromClient, "header_too_large", 431, Never, "The header of the request is larger than the gateway accepts.")
+	ErrNoRoute        = newError(FromClient, "no_route", 404, Never, "No route matches the host and path of the request.")
+	ErrMethod         = newError(FromClient, "method_not_allowed", 405, Never, "Routes match the host and path of the request, but not its method.")
+	ErrConnectMethod  = newError(FromClient, "method_not_implemented", 501, Never, "The gateway does not tunnel: CONNECT is not supported.")
+	ErrVersion        = newError(FromClient, "version_not_supported", 505, Never, "The gateway speaks HTTP/1.0 and HTTP/1.1 on this port.")
+	ErrClientClosed   = newError(FromClient, "client_closed", 499, Never, "The client closed the connection before the answer was complete.")
+
+	ErrNotReady  = newError(FromGateway, "not_ready", 503, Never, "The gateway has no configuration yet.")
+	ErrPanic     = newError(FromGateway, "internal_error", 500, Never, "The gateway failed on this request.")
+	ErrDeadline  = newError(FromGateway, "request_deadline", 504, Never, "The request took longer than its route allows.")
+	ErrExhausted = newError(FromGateway, "upstream_exhausted", 503, Unsent, "All connections to the service are in use.")
+	ErrNoHealthy = newError(FromGateway, "no_healthy_endpoint", 503, Never, "No server of the service is available.")
+
+	ErrConnect        = newError(FromUpstream, "upstream_connect_failed", 502, Unsent, "The service could not be reached.")
+	ErrConnectTimeout = newError(FromUpstream, "upstream_connect_timeout", 504, Unsent, "The service did not accept a connection in time.")
+	ErrStale          = newError(FromUpstream, "upstream_reset", 502, Stale, "The service closed the connection before it answered.")
+	ErrReset          = newError(FromUpstream, "upstream_reset", 502, Never, "The service closed the connection before it answered.")
+	ErrReplyTimeout   = newError(FromUpstream, "upstream_timeout", 504, Never, "The service did not answer in time.")
+	ErrBadReply       = newError(FromUpstream, "upstream_bad_reply", 502, Never, "The service gave an answer that is not well-formed HTTP.")
+	ErrTruncated      = newError(FromUpstream, "upstream_truncated", 502, Never, "The service closed the connection inside its answer.")
+)
+
+// Errors lists every error of the line, for documentation and its test.
+func Errors() []*Error {
+	return []*Error{
+		ErrBadRequest, ErrBadFraming, ErrBadHeader, ErrBadHost, ErrBadPath, ErrEncodedSlash, ErrBodyRead, ErrBodyTimeout,
+		ErrHeaderTooLarge, ErrNoRoute, ErrMethod, ErrConnectMethod, ErrVersion, ErrClientClosed,
+		ErrNotReady, ErrPanic, ErrDeadline, ErrExhausted, ErrNoHealthy,
+		ErrConnect, ErrConnectTimeout, ErrStale, ErrReset, ErrReplyTimeout, ErrBadReply, ErrTruncated,
+	}
+}
+
+// writeError puts e into the response: a problem document (RFC 9457), or plain
+// text for a client that asks for text and not for JSON.
+func writeError(ctx *fasthttp.RequestCtx, e *Error, accept, requestID []byte) {
+	h := &ctx.Response.Header
+	ctx.Response.ResetBody()
+	h.SetStatusCode(e.Status)
+	h.SetStatusMessage(nil)
+	h.SetCanonical(headerCacheControl, valueNoStore)
+	if e.Status == 503 {
+		h.SetCanonical(headerRetryAfter, valueOne)
+	}
+	if prefersText(accept) {
+		h.SetContentTypeBytes(typeText)
+		ctx.Response.AppendBody(e.text)
+		ctx.Response.AppendBody(requestID)
+		ctx.Response.AppendBody(newline)
+		return
+	}
+	h.SetContentTypeBytes(typeProblem)
+	ctx.Response.AppendBody(e.problem)
+	ctx.Response.AppendBody(requestID)
+	ctx.Response.AppendBody(problemEnd)
+}
+
+// prefersText reports whether Accept names a text type and no JSON. Without
+// Accept, or with */*, an API client is assumed.
+func prefersText(accept []byte) bool {
+	return bytes.Contains(accept, []byte("text/")) && !bytes.Contains(accept, []byte("json"))
+}
+
+var (
+	headerCacheControl = []byte("Cache-Control")
+	headerRetryAfter   = []byte("Retry-After")
+	headerDate         = []byte("Date")
+	valueNoStore       = []byte("no-store")
+	valueOne           = []byte("1")
+	typeText           = []byte("text/plain; charset=utf-8")
+	typeProblem        = []byte("application/problem+json")
+	problemEnd         = []byte("\"}\n")
+	newline            = []byte("\n")
+)

@@ -1,0 +1,289 @@
+package proxy
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/salgue441/velocity/balancer"
+	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/proxy/router"
+	"github.com/salgue441/velocity/proxy/syntax"
+	"github.com/salgue441/velocity/proxy/transform"
+	"github.com/salgue441/velocity/proxy/upstream"
+)
+
+// noCopy makes vet complain about copies of an Exchange.
+type noCopy struct{}
+
+func (*noCopy) Lock()   {}
+func (*noCopy) Unlock() {}
+
+// Exchange is the state of one request. It is pooled: nothing may keep it, or
+// any byte slice reached through it, beyond the request.
+type Exchange struct {
+	_ noCopy
+
+	// Ctx is the connection's fasthttp context; its response is the answer.
+	Ctx *fasthttp.RequestCtx
+	// Route is set once matched.
+	Route *Route
+	// Err is why the gateway answers with an error; nil otherwise.
+	Err *Error
+	// ClientIP is the client's address: the peer's or, behind trusted proxies,
+	// the one they forwarded.
+	ClientIP netip.Addr
+	// RequestID names the request in logs, error bodies and at the upstream.
+	RequestID []byte
+	// Path is the canonical path.
+	Path []byte
+
+	server *Server
+	snap   *Snapshot
+	fields fields
+	peer   netip.AddrPort
+
+	start           time.Time
+	host            []byte // lower case, without port
+	hostField       []byte // as sent
+	query           []byte // raw
+	params          router.Params
+	match           router.Request
+	target          []byte // path for the upstream, when rewritten
+	encodedSlash    bool   // the path has %2F or %5C
+	trusted         bool   // the peer is a trusted proxy
+	http10          bool   // the client speaks HTTP/1.0
+	preflight       bool   // a CORS preflight whose route was found by the method it asks for
+	requestedMethod []byte
+	allow           string
+	entered         int // phases entered, to be left in reverse
+
+	body     requestBody
+	head     []byte // serialised request, head and small body
+	arena    []byte // values made for this request
+	pathBuf  []byte
+	tried    balancer.Tried
+	conn     *upstream.Conn
+	endpoint *upstream.Endpoint
+	reply    upstream.Reply
+	stream   stream
+
+	attempts     int
+	connReused   bool
+	upstreamTime time.Duration
+	sent         time.Time // when the current attempt began
+	bytesOut     int64
+	gone         bool // the client left
+	event        telemetry.Event
+}
+
+func (x *Exchange) reset() {
+	x.Ctx, x.Route, x.Err = nil, nil, nil
+	x.snap, x.RequestID, x.Path = nil, nil, nil
+	x.fields.reset()
+	x.host, x.hostField, x.query, x.target, x.requestedMethod = nil, nil, nil, nil, nil
+	x.encodedSlash, x.trusted, x.http10, x.preflight, x.gone, x.connReused = false, false, false, false, false, false
+	x.allow = ""
+	x.entered, x.attempts = 0, 0
+	x.tried.Reset()
+	x.conn, x.endpoint = nil, nil
+	x.reply = upstream.Reply{}
+	x.body.reset()
+	x.stream.reset()
+	x.upstreamTime, x.bytesOut = 0, 0
+	x.event = telemetry.Event{}
+	if cap(x.arena) > maxKept {
+		x.arena = nil
+	}
+	if cap(x.head) > maxKept {
+		x.head = nil
+	}
+	x.arena, x.head = x.arena[:0], x.head[:0]
+}
+
+// maxKept is the largest buffer, in bytes, that a pooled exchange keeps.
+const maxKept = 64 << 10
+
+// shard spreads counters over cache lines: connections live on different
+// goroutines, and a connection has one request at a time.
+func (x *Exchange) shard() uint32 { return uint32(x.Ctx.ConnID()) }
+
+// identify fills in who is at the other end and the request's ID.
+func (x *Exchange) identify() {
+	if a, ok := x.Ctx.RemoteAddr().(*net.TCPAddr); ok {
+		x.peer = a.AddrPort()
+	} else {
+		x.peer = netip.AddrPort{}
+	}
+	ip := x.peer.Addr().Unmap()
+	x.trusted = trusts(x.snap.Trusted, ip)
+	if x.trusted {
+		ip = x.forwardedClient(ip)
+	}
+	x.ClientIP = ip
+
+	if id, ok := x.fields.Header(x.snap.RequestIDHeader); ok {
+		if x.snap.KeepRequestID && wellFormedID(id) {
+			x.RequestID = id
+			return
+		}
+		x.fields.Remove(x.snap.RequestIDHeader)
+	}
+	start := len(x.arena)
+	x.arena = appendHex64(appendHex64(x.arena, rand.Uint64()), rand.Uint64())
+	x.RequestID = x.arena[start:]
+}
+
+func trusts(trusted []netip.Prefix, ip netip.Addr) bool {
+	for _, p := range trusted {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// forwardedClient scans X-Forwarded-For from the right, past the trusted
+// proxies, to the first address that none of them vouches for. An entry that
+// is not an address ends the scan.
+func (x *Exchange) forwardedClient(ip netip.Addr) netip.Addr {
+	for i := len(x.fields.list) - 1; i >= 0; i-- {
+		f := &x.fields.list[i]
+		if f.kind != forwardedFor {
+			continue
+		}
+		list := f.value
+		for len(list) > 0 {
+			item := list
+			if c := bytes.LastIndexByte(list, ','); c >= 0 {
+				item, list = list[c+1:], list[:c]
+			} else {
+				list = nil
+			}
+			next, err := netip.ParseAddr(stringOf(syntax.TrimSpace(item)))
+			if err != nil {
+				return ip
+			}
+			ip = next.Unmap().WithZone("")
+			if !trusts(x.snap.Trusted, ip) {
+				return ip
+			}
+		}
+	}
+	return ip
+}
+
+// wellFormedID accepts what is safe in a log, a header and a JSON string.
+func wellFormedID(id []byte) bool {
+	if len(id) == 0 || len(id) > 128 {
+		return false
+	}
+	for _, c := range id {
+		if c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+// Method returns the request's method.
+func (x *Exchange) Method() []byte { return x.Ctx.Method() }
+
+// Header returns the first request field of a name, given in canonical form.
+func (x *Exchange) Header(name string) ([]byte, bool) { return x.fields.Header(name) }
+
+// scheme is what the client used to reach the gateway's edge.
+func (x *Exchange) scheme() string {
+	if x.trusted {
+		if p := x.fields.value(forwardedProto); syntax.EqualFold(p, "https") || syntax.EqualFold(p, "http") {
+			return stringOf(p)
+		}
+	}
+	if x.Ctx.IsTLS() {
+		return "https"
+	}
+	return "http"
+}
+
+// view is the exchange as the router's predicates see it.
+type view Exchange
+
+func (v *view) Header(name string) ([]byte, bool) { return v.fields.Header(name) }
+func (v *view) Cookie(name string) ([]byte, bool) { return v.fields.cookieValue(name) }
+func (v *view) ClientIP() netip.Addr              { return (*Exchange)(v).ClientIP }
+
+// Query decodes the value: a predicate on "a b" matches a+b and a%20b alike.
+func (v *view) Query(name string) ([]byte, bool) {
+	value, ok := queryValue(v.query, name)
+	if !ok || bytes.IndexByte(value, '%') < 0 && bytes.IndexByte(value, '+') < 0 {
+		return value, ok
+	}
+	start := len(v.arena)
+	v.arena = appendUnescaped(v.arena, value)
+	return v.arena[start:], true
+}
+
+// appendUnescaped decodes form encoding; a bad escape stands for itself.
+func appendUnescaped(dst, b []byte) []byte {
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case c == '+':
+			dst = append(dst, ' ')
+		case c == '%' && i+2 < len(b) && unhex(b[i+1]) < 16 && unhex(b[i+2]) < 16:
+			dst = append(dst, unhex(b[i+1])<<4|unhex(b[i+2]))
+			i += 2
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+func unhex(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return c|0x20 - 'a' + 10
+	}
+	return 255
+}
+
+// AppendVar implements transform.Values.
+func (x *Exchange) AppendVar(dst []byte, v transform.Var, name string) []byte {
+	switch v {
+	case transform.ClientIP:
+		return x.ClientIP.AppendTo(dst)
+	case transform.RequestID:
+		return append(dst, x.RequestID...)
+	case transform.Host:
+		return append(dst, x.host...)
+	case transform.Method:
+		return append(dst, x.Method()...)
+	case transform.Path:
+		return append(dst, x.Path...)
+	case transform.Query:
+		return append(dst, x.query...)
+	case transform.Scheme:
+		return append(dst, x.scheme()...)
+	case transform.RouteName:
+		return append(dst, x.Route.Name...)
+	case transform.Param:
+		value, _ := x.params.Get(x.Path, name)
+		return append(dst, value...)
+	case transform.Header:
+		value, _ := x.fields.Header(name)
+		return append(dst, value...)
+	case transform.QueryArg:
+		value, _ := queryValue(x.query, name)
+		return append(dst, value...)
+	case transform.Cookie:
+		value, _ := x.fields.cookieValue(name)
+		return append(dst, value...)
+	}
+	return dst
+}

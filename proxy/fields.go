@@ -1,0 +1,285 @@
+package proxy
+
+import (
+	"bytes"
+
+	"github.com/salgue441/velocity/proxy/syntax"
+)
+
+// kind classifies the header fields that the line itself cares about, so that
+// later stages compare a byte and not a name.
+type kind uint8
+
+const (
+	other kind = iota
+	dropped
+	hostField
+	contentLength
+	transferEncoding
+	connection
+	hopByHop // Keep-Alive, Proxy-Connection, Proxy-Authorization, TE, Trailer, Upgrade
+	expect
+	forwardedFor   // X-Forwarded-For
+	forwardedProto // X-Forwarded-Proto
+	forwardedHost  // X-Forwarded-Host
+	forwardedOther // X-Forwarded-*, X-Real-Ip
+	forwarded
+	via
+	plain // from here on: known, but passed on like any other
+	accept
+	cookie
+	origin
+	userAgent
+	referer
+	numKinds
+)
+
+// field is one header field of the request. Name and value point into the
+// request's raw header block, or into the exchange's arena once edited.
+type field struct {
+	name, value []byte
+	kind        kind
+}
+
+// fields is the request's header list in wire order, with an index of the
+// fields that the line cares about. It implements transform.Headers.
+type fields struct {
+	list  []field
+	first [numKinds]int16 // index+1 of the first field of a kind
+}
+
+func (f *fields) reset() {
+	f.list = f.list[:0]
+	f.first = [numKinds]int16{}
+}
+
+// value returns the first field of a kind, nil when there is none.
+func (f *fields) value(k kind) []byte {
+	if i := f.first[k]; i > 0 {
+		return f.list[i-1].value
+	}
+	return nil
+}
+
+// parse indexes a header block as fasthttp keeps it (RequestHeader.RawHeaders,
+// exact wire bytes) and refuses what fasthttp lets through: bare LF, folded
+// lines, spaces in names, contradictory framing (RFC 9112 sections 2.2, 5, 6).
+// fasthttp has already refused control characters in values.
+func (f *fields) parse(raw []byte) *Error {
+	f.reset()
+	for len(raw) > 0 {
+		i := bytes.IndexByte(raw, '\n')
+		if i < 1 || raw[i-1] != '\r' {
+			return ErrBadHeader
+		}
+		line := raw[:i-1]
+		raw = raw[i+1:]
+		if len(line) == 0 {
+			break
+		}
+		colon := bytes.IndexByte(line, ':')
+		if colon <= 0 || !syntax.IsToken(line[:colon]) {
+			return ErrBadHeader
+		}
+		name, value := line[:colon], syntax.TrimSpace(line[colon+1:])
+		k := classify(name)
+		if k != other && f.first[k] == 0 {
+			f.first[k] = int16(len(f.list) + 1)
+		} else if k == hostField || k == contentLength || k == transferEncoding {
+			if k == hostField {
+				return ErrBadHost
+			}
+			return ErrBadFraming
+		}
+		f.list = append(f.list, field{name: name, value: value, kind: k})
+	}
+	if te := f.first[transferEncoding]; te > 0 {
+		if f.first[contentLength] > 0 || !syntax.EqualFold(f.list[te-1].value, "chunked") {
+			return ErrBadFraming
+		}
+	}
+	return nil
+}
+
+// Header returns the first field of a name, for predicates and templates.
+func (f *fields) Header(name string) ([]byte, bool) {
+	for i := range f.list {
+		if e := &f.list[i]; e.kind != dropped && syntax.EqualName(e.name, name) {
+			return e.value, true
+		}
+	}
+	return nil, false
+}
+
+// Set replaces all fields of that name by one at the end of the list.
+func (f *fields) Set(name string, value []byte) {
+	f.Remove(name)
+	f.Add(name, value)
+}
+
+// Add appends a field.
+func (f *fields) Add(name string, value []byte) {
+	f.list = append(f.list, field{name: bytesOf(name), value: value})
+}
+
+// Remove deletes all fields of that name.
+func (f *fields) Remove(name string) {
+	for i := range f.list {
+		if e := &f.list[i]; syntax.EqualName(e.name, name) {
+			e.kind = dropped
+		}
+	}
+}
+
+// dropNominated drops the fields that Connection names (RFC 9110 section
+// 7.6.1). Host and framing cannot be dropped that way.
+func (f *fields) dropNominated() {
+	if f.first[connection] == 0 {
+		return
+	}
+	for i := range f.list {
+		if f.list[i].kind != connection {
+			continue
+		}
+		list := f.list[i].value
+		for len(list) > 0 {
+			item := list
+			if c := bytes.IndexByte(list, ','); c >= 0 {
+				item, list = list[:c], list[c+1:]
+			} else {
+				list = nil
+			}
+			item = syntax.TrimSpace(item)
+			if syntax.EqualFold(item, "close") || syntax.EqualFold(item, "keep-alive") || len(item) == 0 {
+				continue
+			}
+			for j := range f.list {
+				e := &f.list[j]
+				if e.kind != hostField && e.kind != contentLength && e.kind != transferEncoding && bytes.EqualFold(e.name, item) {
+					e.kind = dropped
+				}
+			}
+		}
+	}
+}
+
+// classify finds the kind of a name by length first, so that most names cost
+// one comparison at the most.
+func classify(name []byte) kind {
+	is := func(lower string, k kind) kind {
+		if syntax.EqualFold(name, lower) {
+			return k
+		}
+		return other
+	}
+	switch len(name) {
+	case 2:
+		return is("te", hopByHop)
+	case 3:
+		return is("via", via)
+	case 4:
+		return is("host", hostField)
+	case 6:
+		switch name[0] | 0x20 {
+		case 'a':
+			return is("accept", accept)
+		case 'c':
+			return is("cookie", cookie)
+		case 'o':
+			return is("origin", origin)
+		case 'e':
+			return is("expect", expect)
+		}
+	case 7:
+		switch name[0] | 0x20 {
+		case 'u':
+			return is("upgrade", hopByHop)
+		case 't':
+			return is("trailer", hopByHop)
+		case 'r':
+			return is("referer", referer)
+		}
+	case 9:
+		switch name[0] | 0x20 {
+		case 'f':
+			return is("forwarded", forwarded)
+		case 'x':
+			return is("x-real-ip", forwardedOther)
+		}
+	case 10:
+		switch name[0] | 0x20 {
+		case 'c':
+			return is("connection", connection)
+		case 'k':
+			return is("keep-alive", hopByHop)
+		case 'u':
+			return is("user-agent", userAgent)
+		}
+	case 14:
+		return is("content-length", contentLength)
+	case 15:
+		return is("x-forwarded-for", forwardedFor)
+	case 16:
+		switch name[0] | 0x20 {
+		case 'x':
+			return is("x-forwarded-host", forwardedHost)
+		case 'p':
+			return is("proxy-connection", hopByHop)
+		}
+	case 17:
+		switch name[0] | 0x20 {
+		case 't':
+			return is("transfer-encoding", transferEncoding)
+		case 'x':
+			return is("x-forwarded-proto", forwardedProto)
+		}
+	case 19:
+		return is("proxy-authorization", hopByHop)
+	}
+	if len(name) > 12 && syntax.EqualFold(name[:12], "x-forwarded-") {
+		return forwardedOther
+	}
+	return other
+}
+
+// queryValue returns the first value of a query parameter, as sent: escapes
+// are not decoded.
+func queryValue(query []byte, name string) ([]byte, bool) {
+	for len(query) > 0 {
+		pair := query
+		if i := bytes.IndexByte(query, '&'); i >= 0 {
+			pair, query = query[:i], query[i+1:]
+		} else {
+			query = nil
+		}
+		key, value, _ := bytes.Cut(pair, []byte("="))
+		if string(key) == name {
+			return value, true
+		}
+	}
+	return nil, false
+}
+
+// cookieValue returns the first cookie of a name in all Cookie fields.
+func (f *fields) cookieValue(name string) ([]byte, bool) {
+	for i := range f.list {
+		if f.list[i].kind != cookie {
+			continue
+		}
+		list := f.list[i].value
+		for len(list) > 0 {
+			pair := list
+			if c := bytes.IndexByte(list, ';'); c >= 0 {
+				pair, list = list[:c], list[c+1:]
+			} else {
+				list = nil
+			}
+			key, value, _ := bytes.Cut(syntax.TrimSpace(pair), []byte("="))
+			if string(key) == name {
+				return value, true
+			}
+		}
+	}
+	return nil, false
+}
+

@@ -1,0 +1,331 @@
+package proxy
+
+import (
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/proxy/upstream"
+)
+
+// RetryPolicy says when a failed attempt is followed by another. Only
+// idempotent requests are repeated, and only when the connection failed before
+// anything was answered.
+type RetryPolicy struct {
+	// Attempts is how many attempts may follow the first. Zero means none.
+	Attempts int
+	// BudgetPercent is the share of the upstream's attempts in flight that
+	// may be retries; BudgetFloor of them are always allowed.
+	BudgetPercent, BudgetFloor int
+}
+
+// maxStale is how many connections that turn out to be closed a request may
+// meet; replacing them is not counted as a retry.
+const maxStale = 2
+
+// forward sends the request to an endpoint of the route's upstream, another
+// one if need be, and begins the response.
+func (x *Exchange) forward() {
+	r := x.Route
+	if !r.Rewrite.Empty() {
+		x.target, x.arena = r.Rewrite.Apply(x.Path, x, x.arena)
+	}
+	if !x.readBody() {
+		return
+	}
+	state := r.Upstream.State()
+	ep := state.Pick(uint64(x.shard()), &x.tried)
+	if ep == nil {
+		x.refuse(ErrNoHealthy)
+		return
+	}
+	retrying, stale := false, 0
+	for left := r.Retry.Attempts; ; {
+		x.Err = x.attempt(ep)
+		if x.Err == nil || !x.repeatable() {
+			break
+		}
+		switch x.Err.Retry {
+		case Stale:
+			if stale++; stale <= maxStale {
+				continue // the same endpoint, over another connection
+			}
+		case Never:
+			left = 0
+		}
+		if left == 0 {
+			break
+		}
+		left--
+		next := state.Pick(uint64(x.shard()), &x.tried)
+		if next == nil {
+			break
+		}
+		if !retrying && !r.Upstream.BeginRetry(r.Retry.BudgetPercent, r.Retry.BudgetFloor) {
+			break
+		}
+		retrying, ep = true, next
+	}
+	if retrying {
+		r.Upstream.EndRetry()
+	}
+	if x.Err == nil {
+		x.beginResponse()
+	}
+}
+
+// repeatable tells whether the request may be sent again: an idempotent method
+// (RFC 9110 section 9.2.2) and a body that is still whole.
+func (x *Exchange) repeatable() bool {
+	if x.body.begun {
+		return false
+	}
+	switch string(x.Method()) {
+	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE":
+		return true
+	}
+	return false
+}
+
+// attempt sends the request to ep and reads the header of its reply. On
+// success the connection is left in x.conn for the body; otherwise the error
+// is returned and the attempt is over.
+func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
+	shard := x.shard()
+	now := time.Now()
+	limit, ok := x.timeLeft(now)
+	if !ok {
+		return ErrDeadline
+	}
+	x.attempts++
+	x.endpoint, x.sent = ep, now
+	ep.Live.Begin()
+	ep.Metrics.Begin(shard)
+
+	conn, err := ep.Acquire(now, limit)
+	if err != nil {
+		return x.failAttempt(nil, err)
+	}
+	x.connReused = conn.Reused()
+	ep.Metrics.Connected(shard, x.connReused)
+	if err := x.exchangeHeads(conn, now); err != nil {
+		return x.failAttempt(conn, err)
+	}
+	ep.Metrics.Answered(shard, x.reply.Status, time.Since(now))
+	x.conn = conn
+	return nil
+}
+
+// exchangeHeads sends the request and reads the reply's header.
+func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
+	deadline, wait := x.waitUntil(now)
+	if err := conn.SetDeadline(deadline); err != nil {
+		return upstream.ErrClosed
+	}
+	x.writeHead(x.endpoint)
+	incomplete := false
+	err := x.send(conn)
+	if err == nil && x.body.stream != nil {
+		incomplete, err = x.sendStream(conn)
+		deadline, wait = x.waitUntil(time.Now())
+		_ = conn.SetReadDeadline(deadline) // fails only when closed, which the read reports
+	}
+	var ce *Error
+	if errors.As(err, &ce) {
+		return ce // the client's fault: do not wait for an answer
+	}
+	// After a failed write there may still be an answer: 413 and a close.
+	reply, rerr := conn.ReadReply(&x.Ctx.Response.Header, x.Ctx.IsHead())
+	if rerr != nil {
+		if errors.Is(rerr, upstream.ErrTimeout) && wait {
+			return ErrDeadline
+		}
+		return rerr
+	}
+	x.reply = reply
+	if incomplete || err != nil {
+		x.reply.KeepAlive = false
+	}
+	return nil
+}
+
+// send writes the head together with a buffered body.
+func (x *Exchange) send(conn *upstream.Conn) error {
+	b := &x.body
+	if len(b.buf) == 0 || b.stream != nil {
+		_, err := conn.Write(x.head)
+		return err
+	}
+	if len(b.buf) <= joinLimit {
+		x.head = append(x.head, b.buf...)
+		_, err := conn.Write(x.head)
+		return err
+	}
+	if _, err := conn.Write(x.head); err != nil {
+		return err
+	}
+	_, err := conn.Write(b.buf)
+	return err
+}
+
+// joinLimit is the largest body, in bytes, that is copied behind the head to
+// save a system call.
+const joinLimit = 16 << 10
+
+// pumpSize is the size of the buffers that carry streamed bodies, in bytes.
+const pumpSize = 32 << 10
+
+var pumps = sync.Pool{New: func() any { b := make([]byte, pumpSize); return &b }}
+
+// sendStream passes the body on as it comes. It stops early when the endpoint
+// answers before it has everything, and reports that. Client faults come back
+// as *Error.
+func (x *Exchange) sendStream(conn *upstream.Conn) (incomplete bool, err error) {
+	b := &x.body
+	b.begun = true
+	pump := pumps.Get().(*[]byte)
+	defer pumps.Put(pump)
+	buf := *pump
+	chunked := b.length < 0
+	if len(b.buf) > 0 { // what readBody had read of a chunked body
+		if err := x.sendPart(conn, append(buf[:chunkRoom], b.buf[:min(len(b.buf), pumpSize-chunkRoom-2)]...), chunked); err != nil {
+			return true, err
+		}
+		if rest := b.buf[min(len(b.buf), pumpSize-chunkRoom-2):]; len(rest) > 0 {
+			if err := x.sendRest(conn, buf, rest); err != nil {
+				return true, err
+			}
+		}
+	}
+	for {
+		if conn.Readable() {
+			return true, nil
+		}
+		n, done, e := x.readMore(buf[chunkRoom : pumpSize-2])
+		if e != nil {
+			return true, e
+		}
+		if n > 0 {
+			if err := x.sendPart(conn, buf[:chunkRoom+n], chunked); err != nil {
+				return true, err
+			}
+		}
+		if !done {
+			continue
+		}
+		if chunked {
+			_, err = conn.Write(lastChunk)
+		}
+		return false, err
+	}
+}
+
+// sendRest sends what does not fit one part.
+func (x *Exchange) sendRest(conn *upstream.Conn, buf, rest []byte) error {
+	for len(rest) > 0 {
+		n := min(len(rest), pumpSize-chunkRoom-2)
+		if err := x.sendPart(conn, append(buf[:chunkRoom], rest[:n]...), true); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// chunkRoom is the space before a part for its chunk-size line.
+const chunkRoom = 10
+
+var lastChunk = []byte("0\r\n\r\n")
+
+// sendPart writes part[chunkRoom:] in one system call, as a chunk if asked.
+func (x *Exchange) sendPart(conn *upstream.Conn, part []byte, chunked bool) error {
+	if d := x.Route.ReplyTimeout; d > 0 {
+		if err := conn.SetWriteDeadline(time.Now().Add(d)); err != nil {
+			return err
+		}
+	}
+	data := part[chunkRoom:]
+	if chunked {
+		var size [chunkRoom]byte
+		line := append(strconv.AppendInt(size[:0], int64(len(data)), 16), "\r\n"...)
+		start := chunkRoom - len(line)
+		copy(part[start:], line)
+		data = append(part[start:], "\r\n"...)
+	}
+	_, err := conn.Write(data)
+	return err
+}
+
+// timeLeft returns what the route's time limit leaves, zero for no limit, and
+// false when nothing is left.
+func (x *Exchange) timeLeft(now time.Time) (time.Duration, bool) {
+	if x.Route.Timeout <= 0 {
+		return 0, true
+	}
+	left := x.Route.Timeout - now.Sub(x.start)
+	return left, left > 0
+}
+
+// waitUntil is when the wait for the endpoint's next bytes ends: the reply
+// timeout, or the end of the route's time limit if that comes first, which
+// final reports. The zero time means never.
+func (x *Exchange) waitUntil(now time.Time) (deadline time.Time, final bool) {
+	if d := x.Route.ReplyTimeout; d > 0 {
+		deadline = now.Add(d)
+	}
+	if d := x.Route.Timeout; d > 0 {
+		if end := x.start.Add(d); deadline.IsZero() || end.Before(deadline) {
+			return end, true
+		}
+	}
+	return deadline, false
+}
+
+// failAttempt ends an attempt that brought no reply and classifies why.
+func (x *Exchange) failAttempt(conn *upstream.Conn, err error) *Error {
+	e, failure := classifyFailure(err, x.connReused && conn != nil)
+	if failure != noFailure {
+		x.endpoint.Metrics.Failed(x.shard(), failure)
+	}
+	if conn != nil {
+		conn.Release(false)
+	}
+	x.endAttempt()
+	return e
+}
+
+// endAttempt balances what attempt began.
+func (x *Exchange) endAttempt() {
+	x.endpoint.Live.End()
+	x.endpoint.Metrics.End(x.shard())
+	x.upstreamTime += time.Since(x.sent)
+}
+
+const noFailure = telemetry.FailureKind(255)
+
+func classifyFailure(err error, reused bool) (*Error, telemetry.FailureKind) {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		if e == ErrDeadline {
+			return e, telemetry.FailureTimeout
+		}
+		return e, noFailure // the client's
+	case errors.Is(err, upstream.ErrConnectTimeout):
+		return ErrConnectTimeout, telemetry.FailureConnect
+	case errors.Is(err, upstream.ErrConnect):
+		return ErrConnect, telemetry.FailureConnect
+	case errors.Is(err, upstream.ErrExhausted):
+		return ErrExhausted, telemetry.FailureOverflow
+	case errors.Is(err, upstream.ErrTimeout):
+		return ErrReplyTimeout, telemetry.FailureTimeout
+	case errors.Is(err, upstream.ErrMalformed):
+		return ErrBadReply, telemetry.FailureProtocol
+	case reused:
+		return ErrStale, telemetry.FailureReset
+	default:
+		return ErrReset, telemetry.FailureReset
+	}
+}

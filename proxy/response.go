@@ -1,0 +1,291 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/salgue441/velocity/proxy/syntax"
+	"github.com/salgue441/velocity/proxy/upstream"
+)
+
+// spliceFrom is the body size, in bytes, from which the kernel moves a body
+// between the sockets without copying it to user space. Below, the system
+// calls that splice needs cost more than the copy.
+const spliceFrom = 512 << 10
+
+// beginResponse turns the reply whose header was read into the response. Small
+// bodies are read whole, so that a body cut short can still become a 502;
+// others stream.
+func (x *Exchange) beginResponse() {
+	resp := &x.Ctx.Response
+	x.dropHopByHop(&resp.Header)
+	switch x.reply.Framing {
+	case upstream.NoBody:
+		x.endReply(nil)
+		return
+	case upstream.Fixed:
+		if x.reply.Length <= maxBuffered {
+			x.endReply(x.conn.ReadFixed(resp))
+			return
+		}
+	case upstream.Chunked:
+		if size, whole := x.conn.BufferedBody(); whole && size <= maxBuffered {
+			x.endReply(x.conn.ReadBuffered(resp))
+			return
+		}
+	}
+	x.stream.begin(x)
+}
+
+// endReply gives the connection back after a body that was read whole.
+func (x *Exchange) endReply(err error) {
+	x.conn.Release(err == nil && x.reply.KeepAlive)
+	x.conn = nil
+	x.endAttempt()
+	if err != nil {
+		x.Ctx.Response.Reset()
+		x.Ctx.Response.Header.SetNoDefaultContentType(true)
+		x.reply.HasDate = false
+		x.Err = bodyFailure(err)
+	}
+}
+
+func bodyFailure(err error) *Error {
+	switch {
+	case errors.Is(err, upstream.ErrTimeout):
+		return ErrReplyTimeout
+	case errors.Is(err, upstream.ErrMalformed):
+		return ErrBadReply
+	}
+	return ErrTruncated
+}
+
+// dropHopByHop removes the fields that concern the endpoint's connection, and
+// those that its Connection field names.
+func (x *Exchange) dropHopByHop(h *fasthttp.ResponseHeader) {
+	set := x.reply.HopByHop
+	if set == 0 {
+		return
+	}
+	list := x.reply.Nominated
+	for len(list) > 0 {
+		item := list
+		if i := bytes.IndexByte(list, ','); i >= 0 {
+			item, list = list[:i], list[i+1:]
+		} else {
+			list = nil
+		}
+		if item = syntax.TrimSpace(item); !syntax.EqualFold(item, "close") && !syntax.EqualFold(item, "content-length") &&
+			!syntax.EqualFold(item, "transfer-encoding") {
+			h.DelBytes(item)
+		}
+	}
+	if set&upstream.HasConnection != 0 {
+		h.Del("Connection")
+		h.ResetConnectionClose()
+	}
+	if set&upstream.HasKeepAlive != 0 {
+		h.Del("Keep-Alive")
+	}
+	if set&upstream.HasProxyConnection != 0 {
+		h.Del("Proxy-Connection")
+	}
+	if set&upstream.HasUpgrade != 0 {
+		h.Del("Upgrade")
+	}
+	if set&upstream.HasTE != 0 {
+		h.Del("TE")
+	}
+	if set&upstream.HasTrailer != 0 {
+		h.Del("Trailer") // also forgets the names, which would force chunking
+	}
+}
+
+// stream is a response body on its way from the endpoint to the client. It is
+// the response's body stream: fasthttp calls WriteTo after the handler has
+// returned and then Close, which is where the exchange ends.
+type stream struct {
+	x      *Exchange
+	active bool
+	raw    bool // written by writeRaw and not by fasthttp
+	failed *Error
+}
+
+func (s *stream) reset() { *s = stream{} }
+
+func (s *stream) begin(x *Exchange) {
+	*s = stream{x: x, active: true}
+	resp := &x.Ctx.Response
+	if x.http10 && x.reply.Framing != upstream.Fixed {
+		s.raw = true
+		return
+	}
+	size := -1
+	if x.reply.Framing == upstream.Fixed {
+		size = int(x.reply.Length)
+		// With the header out and fasthttp's buffer empty, the body can go
+		// straight to the socket.
+		resp.ImmediateHeaderFlush = true
+	} else {
+		// The header waits for the first bytes only if they are here already.
+		resp.ImmediateHeaderFlush = x.conn.Buffered() == 0
+	}
+	resp.SetBodyStream(s, size)
+}
+
+// SupportsBodyWriteTo tells fasthttp to use WriteTo (fasthttp.BodyWriterTo).
+func (s *stream) SupportsBodyWriteTo() bool { return true }
+
+// Read is there for io.Reader; fasthttp uses WriteTo.
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.x.conn.ReadBody(p)
+	s.x.bytesOut += int64(n)
+	return n, err
+}
+
+// WriteTo sends the body: straight to the client's socket when its length was
+// announced, else through w, which writes each part as a chunk and flushes it.
+func (s *stream) WriteTo(w io.Writer) (int64, error) {
+	x := s.x
+	if x.reply.Framing == upstream.Fixed {
+		client := x.Ctx.Conn()
+		if tcp, ok := client.(*net.TCPConn); ok && x.reply.Length >= spliceFrom && x.conn.TCP() != nil {
+			if err := s.splice(tcp); err != nil {
+				return x.bytesOut, err
+			}
+		}
+		w = client
+	}
+	err := s.pump(w)
+	return x.bytesOut, err
+}
+
+// splice moves the body by the kernel, a part at a time so that the time
+// limits see progress. What is buffered already goes first.
+func (s *stream) splice(client *net.TCPConn) error {
+	x := s.x
+	if n := x.conn.Buffered(); n > 0 {
+		if err := s.pumpUpTo(client, int64(n)); err != nil {
+			return err
+		}
+	}
+	for x.conn.Left() > 0 {
+		s.extendDeadlines()
+		n, err := x.conn.Splice(client, 1<<20)
+		x.bytesOut += n
+		if err != nil {
+			return s.fail(err, true)
+		}
+		if n == 0 {
+			return s.fail(upstream.ErrTruncated, false)
+		}
+	}
+	return nil
+}
+
+// pump copies the body through a pooled buffer.
+func (s *stream) pump(w io.Writer) error { return s.pumpUpTo(w, -1) }
+
+// pumpUpTo copies limit bytes, or all of the body if limit is negative.
+func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
+	x := s.x
+	pump := pumps.Get().(*[]byte)
+	defer pumps.Put(pump)
+	for limit != 0 {
+		buf := *pump
+		if limit > 0 && limit < int64(len(buf)) {
+			buf = buf[:limit]
+		}
+		s.extendDeadlines()
+		n, err := x.conn.ReadBody(buf)
+		if n > 0 {
+			if limit > 0 {
+				limit -= int64(n)
+			}
+			if _, werr := w.Write(buf[:n]); werr != nil {
+				x.gone = true
+				return werr
+			}
+			x.bytesOut += int64(n)
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return s.fail(err, false)
+		}
+	}
+	return nil
+}
+
+// fail notes why the body ends early. Returning an error makes fasthttp close
+// the client's connection without ending the message, so that it cannot be
+// taken for complete. either tells that the error may be of either side.
+func (s *stream) fail(err error, either bool) error {
+	if either && !errors.Is(err, upstream.ErrTruncated) {
+		var op *net.OpError
+		if errors.As(err, &op) && op.Op != "read" {
+			s.x.gone = true
+			return err
+		}
+	}
+	s.failed = bodyFailure(err)
+	return err
+}
+
+// extendDeadlines gives both sides their time for the next bytes.
+func (s *stream) extendDeadlines() {
+	x := s.x
+	now := time.Now()
+	deadline, _ := x.waitUntil(now)
+	_ = x.conn.SetReadDeadline(deadline) // a closed connection fails the read
+	if d := x.snap.WriteTimeout; d > 0 {
+		_ = x.Ctx.Conn().SetWriteDeadline(now.Add(d)) // and this the write
+	}
+}
+
+// Close ends the exchange. fasthttp calls it once the body was written or
+// given up.
+func (s *stream) Close() error {
+	x := s.x
+	if x == nil {
+		return nil
+	}
+	x.conn.Release(x.conn.Complete() && x.reply.KeepAlive && s.failed == nil && !x.gone)
+	x.conn = nil
+	x.endAttempt()
+	if s.failed != nil {
+		x.Err = s.failed
+	} else if x.gone {
+		x.Err = ErrClientClosed
+	}
+	x.server.close(x)
+	return nil
+}
+
+// writeRaw answers an HTTP/1.0 client, which knows no chunks, with a body that
+// ends when the connection closes. fasthttp has no such framing, so the
+// response is written here and the connection is taken from it.
+func (s *stream) writeRaw() {
+	x := s.x
+	ctx, client := x.Ctx, x.Ctx.Conn()
+	h := &ctx.Response.Header
+	h.Del("Transfer-Encoding")
+	h.SetConnectionClose()
+	if _, err := client.Write(h.Header()); err != nil {
+		x.gone = true
+	} else {
+		_ = s.pump(client) // kept in s.failed and x.gone, for Close
+	}
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(leave)
+	_ = s.Close()
+}
+
+// leave makes fasthttp close a connection that is done with.
+func leave(net.Conn) {}

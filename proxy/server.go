@@ -1,0 +1,159 @@
+package proxy
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/salgue441/velocity/internal/telemetry"
+)
+
+// Server runs the request line over the current snapshot.
+type Server struct {
+	snapshot atomic.Pointer[Snapshot]
+	draining atomic.Bool
+	pool     sync.Pool
+	date     dateCache
+	metrics  *telemetry.GatewayMetrics
+	onPanic  func(recovered any, requestID string)
+}
+
+// NewServer returns a server without a snapshot: until the first Swap every
+// request is answered 503. onPanic is told of each panic that a request met;
+// it may be nil.
+func NewServer(m *telemetry.GatewayMetrics, onPanic func(recovered any, requestID string)) *Server {
+	s := &Server{metrics: m, onPanic: onPanic}
+	s.pool.New = func() any { return new(Exchange) }
+	return s
+}
+
+// Swap makes next the snapshot of the requests that come from now on, and
+// returns the one before, which requests under way may still use.
+func (s *Server) Swap(next *Snapshot) *Snapshot { return s.snapshot.Swap(next) }
+
+// Snapshot returns the current snapshot, nil before the first Swap.
+func (s *Server) Snapshot() *Snapshot { return s.snapshot.Load() }
+
+// Drain answers every further request with Connection: close, so that clients
+// and load balancers go elsewhere before the listener does.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Handle serves one request: it is the fasthttp handler.
+func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
+	x := s.acquire(ctx)
+	if x == nil {
+		writeError(ctx, ErrNotReady, nil, nil)
+		return
+	}
+	defer s.recoverPanic(x)
+	s.serve(x)
+	if s.draining.Load() {
+		ctx.SetConnectionClose()
+	}
+	switch {
+	case x.stream.raw:
+		x.stream.writeRaw()
+	case !x.stream.active:
+		s.close(x)
+	}
+}
+
+func (s *Server) acquire(ctx *fasthttp.RequestCtx) *Exchange {
+	snap := s.snapshot.Load()
+	if snap == nil {
+		return nil
+	}
+	x := s.pool.Get().(*Exchange)
+	x.Ctx, x.server, x.snap = ctx, s, snap
+	x.start = ctx.Time()
+	return x
+}
+
+func (s *Server) release(x *Exchange) {
+	x.reset()
+	s.pool.Put(x)
+}
+
+// recoverPanic turns a panic of one request into a 500 and keeps the process
+// alive. The exchange is not pooled again: its state is unknown.
+func (s *Server) recoverPanic(x *Exchange) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	s.metrics.Panicked()
+	if s.onPanic != nil {
+		s.onPanic(r, string(x.RequestID))
+	}
+	if x.conn != nil {
+		x.conn.Release(false)
+		x.endpoint.Live.End()
+	}
+	x.Ctx.Response.Reset()
+	x.Ctx.Response.Header.SetNoDefaultContentType(true)
+	writeError(x.Ctx, ErrPanic, nil, x.RequestID)
+	x.Ctx.SetConnectionClose()
+}
+
+// close is the end of every request: it tells the sinks and releases the
+// exchange. For a streamed response it runs when the last byte was written.
+func (s *Server) close(x *Exchange) {
+	ctx := x.Ctx
+	e := &x.event
+	e.Start = x.start
+	e.Duration = time.Since(x.start)
+	e.UpstreamDuration = x.upstreamTime
+	e.Shard = x.shard()
+	e.Status = ctx.Response.StatusCode()
+	e.BytesIn = x.body.read
+	e.BytesOut = x.bytesOut
+	if !x.stream.active && !ctx.IsHead() {
+		e.BytesOut = int64(len(ctx.Response.Body()))
+	}
+	e.Method = ctx.Method()
+	e.Scheme = bytesOf(x.scheme())
+	e.Host, e.Path, e.Query = x.hostField, x.Path, x.query
+	e.Protocol = ctx.Request.Header.Protocol()
+	e.RequestID = x.RequestID
+	e.UserAgent = x.fields.value(userAgent)
+	e.Referer = x.fields.value(referer)
+	e.ClientIP, e.Peer = x.ClientIP, x.peer
+	e.Attempts = x.attempts
+	e.ConnReused = x.connReused
+	e.Source = telemetry.SourceUpstream
+	if x.reply.Status == 0 || x.Err != nil {
+		e.Source = telemetry.SourceGateway
+	}
+	if x.endpoint != nil {
+		e.Upstream, e.Endpoint = x.Route.Upstream.Name(), x.endpoint.Target
+	}
+	if x.gone {
+		x.Err = ErrClientClosed
+		e.Source = telemetry.SourceClient
+	}
+	if x.Err != nil {
+		e.Reason = x.Err.Code
+	}
+	metrics := x.snap.NoRoute
+	if x.Route != nil {
+		e.Route = x.Route.Name
+		metrics = x.Route.Metrics
+	}
+	e.RequestHeaders = &x.fields
+	e.ResponseHeaders = (*responseFields)(x)
+	metrics.Record(e)
+	for _, sink := range x.snap.Sinks {
+		sink.Record(e)
+	}
+	s.release(x)
+}
+
+// responseFields is the response as the access log sees it.
+type responseFields Exchange
+
+func (r *responseFields) Header(name string) ([]byte, bool) {
+	v := r.Ctx.Response.Header.Peek(name)
+	return v, v != nil
+}

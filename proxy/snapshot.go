@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/proxy/router"
+	"github.com/salgue441/velocity/proxy/transform"
+	"github.com/salgue441/velocity/proxy/upstream"
+)
+
+// Snapshot is everything a request needs, immutable once it is given to
+// Server.Swap.
+type Snapshot struct {
+	// Table finds the route.
+	Table *router.Table[*Route]
+	// Trusted are the proxies whose forwarding fields are believed.
+	Trusted []netip.Prefix
+	// Forwarding says which fields tell an upstream about the client.
+	Forwarding Forwarding
+	// RequestIDHeader is the field that carries the request ID both ways, in
+	// canonical form.
+	RequestIDHeader string
+	// KeepRequestID keeps a well-formed ID that the client sent.
+	KeepRequestID bool
+	// NoRoute are the handles for requests that match no route.
+	NoRoute *telemetry.RouteMetrics
+	// Sinks receive every finished request.
+	Sinks []telemetry.Sink
+	// ReadTimeout and WriteTimeout bound the wait for the next bytes of a
+	// request body and for the client to take more of a streamed response.
+	// Zero means no limit.
+	ReadTimeout, WriteTimeout time.Duration
+	// Reserved, when set, is asked before the table for paths that the
+	// gateway itself answers if no route does.
+	Fallback Fallback
+}
+
+// Fallback answers requests that no route takes, such as /health. It reports
+// whether it did.
+type Fallback func(x *Exchange) bool
+
+// Forwarding says which fields tell an upstream about the client.
+type Forwarding struct {
+	XForwarded bool // X-Forwarded-For, -Proto, -Host
+	Forwarded  bool // RFC 7239
+	Via        bool // RFC 9110 section 7.6.3
+}
+
+// Route is one route, compiled.
+type Route struct {
+	// Name is the route's name in configuration, logs and metrics.
+	Name string
+	// Metrics are the route's handles, which outlive the snapshot.
+	Metrics *telemetry.RouteMetrics
+	// Upstream is where requests go; nil for a route that answers itself.
+	Upstream *upstream.Upstream
+	// Answer answers instead of an upstream; nil for a route with one.
+	Answer Answer
+	// Rewrite changes the path that the upstream sees.
+	Rewrite transform.Rewrite
+	// KeepEncodedSlashes lets %2F and %5C through, still encoded.
+	KeepEncodedSlashes bool
+	// UpstreamHost is the Host to send: empty keeps the client's.
+	UpstreamHost []byte
+	// TargetHost sends the endpoint's own address as Host.
+	TargetHost bool
+	// Timeout bounds the request from its header to the end of the answer.
+	// Zero means no limit.
+	Timeout time.Duration
+	// ReplyTimeout bounds the wait for the reply's header, and then each wait
+	// for more of its body. Zero means no limit.
+	ReplyTimeout time.Duration
+	// Retry is the retry policy.
+	Retry RetryPolicy
+	// CORS tells that the route answers preflights, so that one finds the
+	// route by the method it asks about.
+	CORS bool
+
+	phases []Phase
+}
+
+// Answer fills the response of a route without an upstream.
+type Answer interface {
+	Answer(x *Exchange)
+}
+
+// SetPhases gives the route its phases. They are ordered by slot, stably.
+func (r *Route) SetPhases(phases []Phase) {
+	slices.SortStableFunc(phases, func(a, b Phase) int { return int(a.Slot) - int(b.Slot) })
+	r.phases = phases
+}
+
+// Phases returns the phases in the order in which a request meets them.
+func (r *Route) Phases() []Phase { return r.phases }

@@ -1,0 +1,193 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/salgue441/velocity/balancer"
+	"github.com/salgue441/velocity/internal/telemetry"
+)
+
+// staleAfter is how long a pooled connection may have been idle before it is
+// looked at with one non-blocking peek. A peer that closed a connection which
+// was in use a moment ago is rare, and is caught by the retry.
+const staleAfter = 2 * time.Millisecond
+
+// maxReplyHead is the largest reply header block, in bytes.
+const maxReplyHead = 32 << 10
+
+// Settings are the transport settings of an endpoint. Two endpoints with
+// different settings are different endpoints: nothing is shared.
+type Settings struct {
+	// ConnectTimeout bounds dialling, the TLS handshake included. Zero means
+	// fasthttp.DefaultDialTimeout.
+	ConnectTimeout time.Duration
+	// MaxConnections caps connections to the endpoint. Zero means
+	// fasthttp.DefaultMaxConnsPerHost.
+	MaxConnections int
+	// MaxWait is how long an attempt waits for a connection when all are in
+	// use. Zero fails at once.
+	MaxWait time.Duration
+	// IdleTimeout closes a connection unused for that long. Zero means
+	// fasthttp.DefaultMaxIdleConnDuration.
+	IdleTimeout time.Duration
+	// MaxLifetime closes a connection that is older when it is returned. Zero
+	// means no limit.
+	MaxLifetime time.Duration
+	// DisableKeepAlive uses each connection for one request.
+	DisableKeepAlive bool
+	// TLS is used when the target's scheme is https. It is not modified.
+	TLS *tls.Config
+}
+
+// Endpoint is one target of an upstream: its address, its live numbers, its
+// connections and its metric handles. It lives across reloads for as long as
+// upstream, address and settings stay the same.
+type Endpoint struct {
+	// Target is the URL as configured, without a path: http://10.0.0.1:3000.
+	Target string
+	// Host is what a Host field that names the target itself says.
+	Host string
+	// Address is host:port to dial.
+	Address string
+	// Live holds weight, health and requests in flight.
+	Live *balancer.Endpoint
+	// Metrics are the endpoint's handles, resolved once.
+	Metrics *telemetry.EndpointMetrics
+
+	settings Settings
+	dialer   net.Dialer
+	pool     *fasthttp.HostClient
+}
+
+// NewEndpoint returns an endpoint without connections. The target must be an
+// absolute http or https URL.
+func NewEndpoint(target string, live *balancer.Endpoint, m *telemetry.EndpointMetrics, s Settings) (*Endpoint, error) {
+	u, err := url.Parse(target)
+	if err != nil {
+		return nil, err
+	}
+	port := u.Port()
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, errors.New("target must start with http:// or https://")
+	case port == "" && u.Scheme == "https":
+		port = "443"
+	case port == "":
+		port = "80"
+	}
+	e := &Endpoint{
+		Target:   target,
+		Host:     u.Host,
+		Address:  net.JoinHostPort(u.Hostname(), port),
+		Live:     live,
+		Metrics:  m,
+		settings: s,
+	}
+	if u.Scheme == "https" {
+		cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+		if s.TLS != nil {
+			cfg = s.TLS.Clone()
+		}
+		if cfg.ServerName == "" {
+			cfg.ServerName = u.Hostname()
+		}
+		e.settings.TLS = cfg
+	} else {
+		e.settings.TLS = nil
+	}
+	if s.ConnectTimeout <= 0 {
+		e.settings.ConnectTimeout = fasthttp.DefaultDialTimeout
+	}
+	e.pool = &fasthttp.HostClient{
+		Addr:                e.Address,
+		MaxConns:            s.MaxConnections,
+		MaxConnWaitTimeout:  s.MaxWait,
+		MaxIdleConnDuration: s.IdleTimeout,
+		ReadBufferSize:      maxReplyHead,
+		ConnPoolStrategy:    fasthttp.LIFO, // hot connections stay hot, spare ones get to expire
+		DialTimeout:         e.dial,
+	}
+	return e, nil
+}
+
+// dial opens a connection. timeout, when positive, is what is left of the
+// attempt's time.
+func (e *Endpoint) dial(_ string, timeout time.Duration) (net.Conn, error) {
+	if timeout <= 0 || timeout > e.settings.ConnectTimeout {
+		timeout = e.settings.ConnectTimeout
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	nc, err := e.dialer.DialContext(ctx, "tcp", e.Address)
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{Conn: nc, endpoint: e, born: time.Now()}
+	c.watch(nc)
+	if e.settings.TLS != nil {
+		tc := tls.Client(nc, e.settings.TLS)
+		if err := tc.HandshakeContext(ctx); err != nil {
+			nc.Close()
+			return nil, err
+		}
+		c.Conn = tc
+	}
+	return c, nil
+}
+
+// Acquire leases a connection for one attempt: an idle one that still looks
+// alive, else a new one. now is the current time; limit, when positive, bounds
+// dialling and waiting beyond what the settings allow. The caller ends the
+// lease with Conn.Release. Errors wrap ErrConnect, ErrConnectTimeout or
+// ErrExhausted.
+func (e *Endpoint) Acquire(now time.Time, limit time.Duration) (*Conn, error) {
+	for {
+		cc, err := e.pool.AcquireConn(limit, e.settings.DisableKeepAlive)
+		if err != nil {
+			return nil, connectError(err)
+		}
+		c := cc.Conn().(*Conn)
+		if c.give == nil {
+			// fasthttp's connection type has no exported name: a closure made
+			// once for a connection remembers it.
+			c.give = func(reuse bool) {
+				if reuse {
+					e.pool.ReleaseConn(cc)
+				} else {
+					e.pool.CloseConn(cc)
+				}
+			}
+		}
+		last := cc.LastUseTime()
+		c.reused = !last.IsZero()
+		if c.reused {
+			if now.Sub(last) > staleAfter && !c.clean() {
+				e.pool.CloseConn(cc)
+				continue
+			}
+		}
+		c.br = e.pool.AcquireReader(c.Conn)
+		return c, nil
+	}
+}
+
+// Connections returns how many connections are open, and how many of them are
+// idle in the pool.
+func (e *Endpoint) Connections() (open, idle int) {
+	return e.pool.ConnsCount(), e.pool.IdleConnsCount()
+}
+
+// TLSConfig returns what a probe must use to reach the target, nil for http.
+func (e *Endpoint) TLSConfig() *tls.Config { return e.settings.TLS }
+
+// CloseIdle closes the connections that no request uses. Called when the
+// endpoint is retired; connections in use close when their lease ends, since a
+// draining endpoint takes none back.
+func (e *Endpoint) CloseIdle() { e.pool.CloseIdleConnections() }

@@ -1,0 +1,95 @@
+package upstream
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/salgue441/velocity/balancer"
+)
+
+// Upstream is a named group of endpoints behind one picker. Its name is its
+// identity across reloads. Endpoints and picker change together, behind one
+// pointer, so a request never sees an index into another list.
+type Upstream struct {
+	name     string
+	state    atomic.Pointer[State]
+	retrying atomic.Int64
+}
+
+// State is the endpoints of an upstream and the picker over them, immutable.
+type State struct {
+	// Algorithm is the balancing algorithm's name in the configuration.
+	Algorithm string
+	// Endpoints is in the picker's index order.
+	Endpoints []*Endpoint
+
+	picker balancer.Picker
+}
+
+// New returns an upstream without endpoints; Pick finds none until Set.
+func New(name string) *Upstream {
+	u := &Upstream{name: name}
+	u.state.Store(&State{picker: none{}})
+	return u
+}
+
+// Name returns the upstream's name.
+func (u *Upstream) Name() string { return u.name }
+
+// State returns the current endpoints and picker. A request takes it once, so
+// that all its attempts pick from the same list.
+func (u *Upstream) State() *State { return u.state.Load() }
+
+// Set replaces endpoints and picker in one step. Attempts under way keep the
+// state they took.
+func (u *Upstream) Set(algorithm string, endpoints []*Endpoint) error {
+	live := make([]*balancer.Endpoint, len(endpoints))
+	for i, e := range endpoints {
+		live[i] = e.Live
+	}
+	picker, err := balancer.NewPicker(algorithm, live)
+	if err != nil {
+		return fmt.Errorf("set endpoints of upstream %q: %w", u.name, err)
+	}
+	u.state.Store(&State{Algorithm: algorithm, Endpoints: endpoints, picker: picker})
+	return nil
+}
+
+// Pick chooses an endpoint that is available and not in tried, marks it tried
+// and returns it. It returns nil when there is none left.
+func (s *State) Pick(key uint64, tried *balancer.Tried) *Endpoint {
+	i := s.picker.Pick(key, tried)
+	if i < 0 {
+		return nil
+	}
+	tried.Add(i)
+	return s.Endpoints[i]
+}
+
+// InFlight returns the attempts under way on all endpoints.
+func (s *State) InFlight() int64 {
+	var n int64
+	for _, e := range s.Endpoints {
+		n += e.Live.InFlight()
+	}
+	return n
+}
+
+// BeginRetry asks the retry budget for one more attempt: at most percent of
+// the attempts in flight may be retries, and floor of them always. When it
+// grants one, EndRetry must follow.
+func (u *Upstream) BeginRetry(percent, floor int) bool {
+	limit := max(u.State().InFlight()*int64(percent)/100, int64(floor))
+	if u.retrying.Add(1) <= limit {
+		return true
+	}
+	u.retrying.Add(-1)
+	return false
+}
+
+// EndRetry gives back what BeginRetry granted.
+func (u *Upstream) EndRetry() { u.retrying.Add(-1) }
+
+type none struct{}
+
+func (none) Pick(uint64, *balancer.Tried) int { return -1 }
