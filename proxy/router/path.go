@@ -66,7 +66,9 @@ func (c *compilation) expression(p *path, expr string) {
 	}
 	p.re = re
 	for group, name := range re.SubexpNames() {
-		if name != "" {
+		if slices.Contains(p.names, name) {
+			c.report("path", "path %q: group %s is used twice", p.text, name)
+		} else if name != "" {
 			p.names = append(p.names, name)
 			p.groups = append(p.groups, group)
 		}
