@@ -199,14 +199,19 @@ func TestHTTPProbeTimeLimitCoversAll(t *testing.T) {
 	f("half a body", serveRaw(t, reply("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok")))
 }
 
-func TestHTTPProbeRefused(t *testing.T) {
+// refusing returns a URL at which nothing listens.
+func refusing(t *testing.T) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	listener.Close()
-	if cause := probeOnce(t, Probe{}, Target{URL: "http://" + address}); !strings.Contains(cause, "refused") {
+	defer listener.Close()
+	return "http://" + listener.Addr().String()
+}
+
+func TestHTTPProbeRefused(t *testing.T) {
+	if cause := probeOnce(t, Probe{}, Target{URL: refusing(t)}); !strings.Contains(cause, "refused") {
 		t.Errorf("cause %q, want refused", cause)
 	}
 }
