@@ -1,0 +1,40 @@
+package balancer
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+)
+
+// roundRobin is smooth weighted round robin: weights 5, 1, 1 give a a b a c a a.
+// A request takes the next turn of the sequence; a turn that belongs to an
+// unavailable or tried endpoint is passed over, so that its share goes to
+// whoever the sequence would have served and not to one neighbour.
+type roundRobin struct {
+	sequencer
+	_    [64]byte // the turn is written by every pick, the rest only read
+	turn atomic.Uint64
+	_    [56]byte
+}
+
+// newRoundRobin starts at a random turn: otherwise every gateway of a fleet, and
+// every reload, would begin with the same endpoint.
+func newRoundRobin(endpoints []*Endpoint) *roundRobin {
+	p := new(roundRobin)
+	p.start(endpoints)
+	p.turn.Store(uint64(rand.Uint32()))
+	return p
+}
+
+func (p *roundRobin) Pick(_ uint64, tried *Tried) int {
+	n := uint64(len(p.endpoints))
+	if n == 0 {
+		return -1
+	}
+	for range attempts {
+		turn := p.turn.Add(1) - 1
+		if i := p.at(turn, turn%n, tried); i >= 0 {
+			return i
+		}
+	}
+	return pickAny(p.endpoints, tried)
+}

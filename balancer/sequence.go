@@ -1,0 +1,174 @@
+package balancer
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+)
+
+// maxSequence bounds the length of a sequence, and with it the precision of
+// weights: a share smaller than one in maxSequence is raised to that. Lists
+// longer than maxSequence/8 have 8 places for each endpoint instead.
+const maxSequence = 4096
+
+// sequence lists endpoints so that each appears in proportion to its share and
+// as evenly spread as possible. Taken in order it is smooth weighted round
+// robin; a random place in it is a weighted random choice. It is immutable.
+type sequence struct {
+	states []uint64 // of all endpoints, as they were when the sequence was built
+	order  []int32  // indices of endpoints; empty if none has a share
+}
+
+// sequencer keeps a sequence that follows its endpoints (see the package comment).
+type sequencer struct {
+	endpoints []*Endpoint
+	current   atomic.Pointer[sequence]
+	building  atomic.Bool
+}
+
+func (s *sequencer) start(endpoints []*Endpoint) {
+	s.endpoints = endpoints
+	s.current.Store(newSequence(endpoints))
+}
+
+// at returns the endpoint at a place of the sequence, counted modulo its length,
+// or -1 if that endpoint is unavailable or tried. It also compares endpoint
+// watch, which a caller moves over the whole list from pick to pick, so that
+// endpoints that are not in the sequence are seen to come back.
+func (s *sequencer) at(place uint64, watch uint64, tried *Tried) int {
+	q := s.current.Load()
+	if s.endpoints[watch].state.Load() != q.states[watch] {
+		q = s.rebuild(q)
+	}
+	if len(q.order) == 0 {
+		return -1
+	}
+	i := int(q.order[place%uint64(len(q.order))])
+	if state := s.endpoints[i].state.Load(); state != q.states[i] {
+		s.rebuild(q)
+		if shareOf(state) == 0 {
+			return -1
+		}
+	}
+	if tried.Has(i) {
+		return -1
+	}
+	return i
+}
+
+// draw returns a random endpoint by weight, or -1 if it is unavailable or tried.
+func (s *sequencer) draw(tried *Tried) int {
+	n := uint64(len(s.endpoints))
+	if n == 0 {
+		return -1
+	}
+	random := rand.Uint64()
+	return s.at(random>>32, random&(1<<32-1)*n>>32, tried)
+}
+
+// rebuild replaces the sequence that was found outdated and returns the present
+// one. Only one caller builds; the others carry on with what there is.
+func (s *sequencer) rebuild(outdated *sequence) *sequence {
+	if s.building.CompareAndSwap(false, true) {
+		if s.current.Load() == outdated {
+			s.current.Store(newSequence(s.endpoints))
+		}
+		s.building.Store(false)
+	}
+	return s.current.Load()
+}
+
+func newSequence(endpoints []*Endpoint) *sequence {
+	q := &sequence{states: make([]uint64, len(endpoints))}
+	shares := make([]uint64, len(endpoints))
+	for i, e := range endpoints {
+		q.states[i] = e.state.Load()
+		shares[i] = shareOf(q.states[i])
+	}
+	shrink(shares)
+	q.order = spread(shares)
+	return q
+}
+
+// shrink divides the shares by their greatest common divisor and, if their sum
+// is still beyond the bound, scales them down; none that is positive becomes 0.
+func shrink(shares []uint64) {
+	var sum, divisor uint64
+	for _, share := range shares {
+		sum += share
+		divisor = gcd(share, divisor)
+	}
+	if sum == 0 {
+		return
+	}
+	bound := uint64(max(maxSequence, 8*len(shares)))
+	for i, share := range shares {
+		switch {
+		case share == 0:
+		case sum/divisor <= bound:
+			shares[i] = share / divisor
+		default:
+			shares[i] = max(1, (share*bound+sum/2)/sum)
+		}
+	}
+}
+
+func gcd(a, b uint64) uint64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// equals are the endpoints of one share. Among them the turn simply goes round,
+// so only the one whose turn it is competes with those of other shares.
+type equals struct {
+	share   int64
+	members []int32
+	taken   int // turns that the members had together
+}
+
+// next is the member whose turn it is.
+func (e *equals) next() int32 { return e.members[e.taken%len(e.members)] }
+
+// credit is what that member has after a number of steps: it earned its share in
+// each and paid the total for each of its turns.
+func (e *equals) credit(steps, total int64) int64 {
+	return steps*e.share - total*int64(e.taken/len(e.members))
+}
+
+// spread orders endpoints by smooth weighted round robin: at each step every
+// endpoint earns its share, the one with most (the first of several) goes next
+// and pays the total. Treating endpoints of equal share as one gives the same
+// order in length × distinct shares steps rather than length × endpoints.
+func spread(shares []uint64) []int32 {
+	var groups []*equals
+	byShare := make(map[uint64]*equals)
+	var total int64
+	for i, share := range shares {
+		if share == 0 {
+			continue
+		}
+		total += int64(share)
+		group := byShare[share]
+		if group == nil {
+			group = &equals{share: int64(share)}
+			byShare[share] = group
+			groups = append(groups, group)
+		}
+		group.members = append(group.members, int32(i))
+	}
+	order := make([]int32, total)
+	for step := range order {
+		var chosen *equals
+		var most int64
+		for _, group := range groups {
+			credit := group.credit(int64(step)+1, total)
+			if chosen == nil || credit > most || credit == most && group.next() < chosen.next() {
+				chosen, most = group, credit
+			}
+		}
+		order[step] = chosen.next()
+		chosen.taken++
+	}
+	return order
+}

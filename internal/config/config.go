@@ -1,0 +1,206 @@
+package config
+
+import "net/netip"
+
+// Config is one checked configuration. It is complete when Load returns it:
+// defaults filled in, environment and secret files read, names resolved. It is
+// read-only from then on and safe to share.
+type Config struct {
+	// Include lists more files to read: names or globs (`conf.d/*.yaml`),
+	// relative to the file that includes them. Included files hold `routes`,
+	// `upstreams` and further `include`s. A glob may match nothing; a plain
+	// name must exist.
+	Include []string `yaml:"include"`
+
+	// Server is the listener that takes traffic.
+	Server Server `yaml:"server"`
+
+	// Admin is the management listener.
+	Admin Admin `yaml:"admin"`
+
+	// Observability says what the gateway tells about itself.
+	Observability Observability `yaml:"observability"`
+
+	// Plugins lists policies that apply to every route.
+	Plugins []Plugin `yaml:"plugins"`
+
+	// Upstreams lists the named groups of servers that routes send to.
+	Upstreams []Upstream `yaml:"upstreams"`
+
+	// Routes lists what is matched and what happens then. Order matters only
+	// between routes that are equal in every other respect.
+	Routes []Route `yaml:"routes"`
+
+	// Warnings are the problems that did not stop the document from loading.
+	Warnings Problems `yaml:"-"`
+
+	files []string
+	dirs  []string
+	hash  string
+}
+
+// Server is the listener that takes traffic. Host and port need a restart;
+// everything else follows a reload.
+//
+//	server:
+//	  port: 8080
+//	  read_timeout: 30s
+//	  trusted_proxies: [10.0.0.0/8]
+type Server struct {
+	// Host is the address to listen on. `0.0.0.0` listens on every IPv4
+	// address, `::` on every address.
+	Host string `yaml:"host" default:"0.0.0.0"`
+
+	// Port is the TCP port. 0 takes any free port and logs which.
+	Port int `yaml:"port" default:"8080" min:"0" max:"65535"`
+
+	// ReadTimeout bounds reading one request, from its first byte to the end
+	// of its body. 0 means no limit.
+	ReadTimeout Duration `yaml:"read_timeout" default:"30s"`
+
+	// WriteTimeout bounds each write to the client: a client that takes
+	// nothing for this long is disconnected. 0 means no limit.
+	WriteTimeout Duration `yaml:"write_timeout" default:"30s"`
+
+	// IdleTimeout is how long a connection may wait for its next request. 0
+	// means no limit.
+	IdleTimeout Duration `yaml:"idle_timeout" default:"75s"`
+
+	// MaxHeaderBytes bounds the request line and the headers together; more is
+	// answered 431. It is also the size of each connection's read buffer.
+	MaxHeaderBytes Size `yaml:"max_header_bytes" default:"16384" min:"1024" max:"16777216"`
+
+	// MaxConnections bounds the open client connections; further ones wait in
+	// the accept queue of the kernel. 0 means no limit.
+	MaxConnections int `yaml:"max_connections" default:"0" min:"0"`
+
+	// TrustedProxies lists the addresses and CIDRs of proxies in front of the
+	// gateway. Only their forwarding headers are believed when the client's
+	// address is worked out.
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+
+	// RequestID names every request.
+	RequestID RequestID `yaml:"request_id"`
+
+	// Forwarding chooses the headers that tell an upstream about the client.
+	Forwarding Forwarding `yaml:"forwarding"`
+
+	// Shutdown bounds the time between SIGTERM and the exit.
+	Shutdown Shutdown `yaml:"shutdown"`
+
+	// Watch reloads the configuration when one of its files changes. SIGHUP
+	// reloads it in any case.
+	Watch bool `yaml:"watch" default:"true"`
+}
+
+// RequestID gives each request the name that appears in logs, error bodies and
+// the upstream's request.
+type RequestID struct {
+	// Header carries the ID, on the request to the upstream and on the
+	// response.
+	Header string `yaml:"header" default:"X-Request-Id"`
+
+	// TrustInbound keeps a well-formed ID that the client sent. When false
+	// every request gets a new one.
+	TrustInbound bool `yaml:"trust_inbound" default:"true"`
+}
+
+// Forwarding chooses the headers that tell an upstream about the client.
+type Forwarding struct {
+	// XForwarded sends `X-Forwarded-For`, `X-Forwarded-Proto` and
+	// `X-Forwarded-Host`.
+	XForwarded bool `yaml:"x_forwarded" default:"true"`
+
+	// Forwarded sends `Forwarded` (RFC 7239).
+	Forwarded bool `yaml:"forwarded" default:"false"`
+
+	// Via adds `Via` with the pseudonym `velocity` (RFC 9110, section 7.6.3).
+	Via bool `yaml:"via" default:"true"`
+}
+
+// Shutdown bounds the time between SIGTERM and the exit. A second signal exits
+// at once.
+type Shutdown struct {
+	// Delay is how long connections are still accepted after readiness starts
+	// to fail, so that load balancers notice first. 0 stops accepting at once.
+	Delay Duration `yaml:"delay" default:"5s"`
+
+	// Timeout is how long requests in flight may take to finish after that. 0
+	// does not wait for them.
+	Timeout Duration `yaml:"timeout" default:"30s"`
+}
+
+// Admin is the management listener: status, routes, reload, metrics,
+// profiling. On loopback it needs no credentials; on any other address it
+// needs a token or client certificates.
+//
+//	admin:
+//	  host: 0.0.0.0
+//	  port: 8081
+//	  token: ${ADMIN_TOKEN:-change-me-to-something-long}
+type Admin struct {
+	// Enabled opens the listener.
+	Enabled bool `yaml:"enabled" default:"true"`
+
+	// Host is the address to listen on.
+	Host string `yaml:"host" default:"127.0.0.1"`
+
+	// Port is the TCP port. 0 takes any free port and logs which.
+	Port int `yaml:"port" default:"8081" min:"0" max:"65535"`
+
+	// Token is the bearer token that requests must carry. Give `token` or
+	// `token_file`, not both.
+	Token Secret `yaml:"token"`
+
+	// TokenFile names a file that holds the token; a newline at its end is
+	// dropped.
+	TokenFile string `yaml:"token_file"`
+
+	// TLS serves the listener over HTTPS.
+	TLS AdminTLS `yaml:"tls"`
+
+	// ExposeOnGateway also serves the management API on the gateway's port,
+	// below `/admin/`. It needs a token.
+	ExposeOnGateway bool `yaml:"expose_on_gateway" default:"false"`
+
+	// Pprof serves Go's profiles below `/debug/pprof/`, behind the token when
+	// there is one.
+	Pprof bool `yaml:"pprof" default:"true"`
+}
+
+// AdminTLS serves the management listener over HTTPS and may ask for client
+// certificates.
+type AdminTLS struct {
+	// CertFile is the PEM certificate chain. It comes with `key_file`.
+	CertFile string `yaml:"cert_file"`
+
+	// KeyFile is the PEM private key. It comes with `cert_file`.
+	KeyFile string `yaml:"key_file"`
+
+	// ClientCAFile is a PEM bundle. With it only clients whose certificate it
+	// signed may connect.
+	ClientCAFile string `yaml:"client_ca_file"`
+}
+
+// Plugin is a policy for every route. A route's own setting of the same
+// feature wins over the plugin's.
+//
+//	plugins:
+//	  - name: cors
+//	    config:
+//	      allowed_origins: ["https://app.example.com"]
+//	      allowed_methods: [GET, POST]
+type Plugin struct {
+	// Name says which plugin.
+	Name string `yaml:"name" enum:"cors" required:"true"`
+
+	// Enabled turns the plugin on. A disabled one is checked and then ignored.
+	Enabled bool `yaml:"enabled" default:"true"`
+
+	// Config holds the plugin's settings; for `cors` they are those of a
+	// route's `cors`.
+	Config CORS `yaml:"config"`
+
+	// Origin is where the plugin was written.
+	Origin Origin `yaml:"-"`
+}

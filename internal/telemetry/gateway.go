@@ -1,0 +1,90 @@
+package telemetry
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// ReloadResult says how an attempt to apply a configuration ended.
+type ReloadResult uint8
+
+// The results of a reload, with the value of the label `result` beside each.
+const (
+	// ReloadApplied: the new configuration is running ("applied").
+	ReloadApplied ReloadResult = iota
+	// ReloadUnchanged: it equals the running one, nothing was done
+	// ("unchanged").
+	ReloadUnchanged
+	// ReloadFailed: it was refused, the running one stays ("failed").
+	ReloadFailed
+	reloadResults
+)
+
+var reloadLabels = [reloadResults]string{"applied", "unchanged", "failed"}
+
+// GatewayMetrics counts what belongs to the process rather than to a route or
+// an endpoint. All methods are safe for concurrent use and none allocates,
+// except SetConfig.
+type GatewayMetrics struct {
+	reloads    [reloadResults]atomic.Uint64
+	lastResult atomic.Uint32 // ReloadResult + 1; 0 before the first
+	lastGood   atomic.Int64  // Unix nanoseconds, 0 before the first
+	configHash atomic.Pointer[string]
+
+	accepted atomic.Uint64
+	closed   atomic.Uint64
+	refused  atomic.Uint64
+	panics   atomic.Uint64
+
+	accessLog AccessLogMetrics
+}
+
+// Reloaded counts an attempt to apply a configuration that ended at the given
+// time. The first load at start counts too.
+func (m *GatewayMetrics) Reloaded(result ReloadResult, at time.Time) {
+	m.reloads[result].Add(1)
+	m.lastResult.Store(uint32(result) + 1)
+	if result != ReloadFailed {
+		m.lastGood.Store(at.UnixNano())
+	}
+}
+
+// SetConfig names the running configuration by a hash of its content.
+func (m *GatewayMetrics) SetConfig(hash string) {
+	m.configHash.Store(&hash)
+}
+
+// ConnectionAccepted counts a client connection that a listener accepted; it is
+// open until ConnectionClosed.
+func (m *GatewayMetrics) ConnectionAccepted() { m.accepted.Add(1) }
+
+// ConnectionClosed ends what ConnectionAccepted started.
+func (m *GatewayMetrics) ConnectionClosed() { m.closed.Add(1) }
+
+// ConnectionRefused counts a connection that was closed unserved because of a
+// limit. It is not among the accepted ones.
+func (m *GatewayMetrics) ConnectionRefused() { m.refused.Add(1) }
+
+// Panicked counts a panic that was caught while serving a request.
+func (m *GatewayMetrics) Panicked() { m.panics.Add(1) }
+
+// AccessLog returns the counters for AccessLogOptions.Metrics.
+func (m *GatewayMetrics) AccessLog() *AccessLogMetrics { return &m.accessLog }
+
+// AccessLogMetrics counts the lines of an access log. Written and dropped
+// together are all the lines that passed the filters.
+type AccessLogMetrics struct {
+	written atomic.Uint64
+	dropped atomic.Uint64
+	errors  atomic.Uint64
+}
+
+// Written counts lines that the writer took.
+func (m *AccessLogMetrics) Written() uint64 { return m.written.Load() }
+
+// Dropped counts lines that were lost: the ring was full, the log was closed,
+// or the writer refused them.
+func (m *AccessLogMetrics) Dropped() uint64 { return m.dropped.Load() }
+
+// Errors counts failed writes; one write carries many lines.
+func (m *AccessLogMetrics) Errors() uint64 { return m.errors.Load() }

@@ -1,0 +1,241 @@
+package router
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Builder gathers routes. The zero Builder is ready for use. It is not safe for
+// use by several goroutines.
+type Builder[T any] struct {
+	routes  []*route
+	values  []T
+	methods methodNames
+}
+
+// Add adds a route. The error joins a *[FieldError] for every problem of the
+// pattern; a route with an error is left out of the table, but keeps its number:
+// routes are numbered from 0 by calls of Add. The pattern may be reused.
+func (b *Builder[T]) Add(p Pattern, value T) error {
+	index := len(b.values)
+	b.values = append(b.values, value)
+	r, err := compile(&p, index)
+	if err != nil {
+		return err
+	}
+	for i, m := range r.methods {
+		if !b.methods.add(m) {
+			return &FieldError{fmt.Sprintf("methods[%d]", i), errTooManyMethods}
+		}
+	}
+	b.routes = append(b.routes, r)
+	return nil
+}
+
+var errTooManyMethods = fmt.Errorf("more than %d methods beyond the standard ones", maxExtraMethods)
+
+// Build makes the table of all routes that were added without an error. It is
+// usable whatever problems are found with them: which of those are fatal is for
+// the caller to say. More routes may be added afterwards for another table.
+func (b *Builder[T]) Build() (*Table[T], []Problem) {
+	t := &Table[T]{
+		index: index{
+			routes:   slices.Clone(b.routes),
+			methods:  methodNames{extra: slices.Clone(b.methods.extra)},
+			exact:    map[string]*tree{},
+			wildcard: map[string]*tree{},
+		},
+		values: slices.Clone(b.values),
+	}
+	t.index.rank()
+	for _, e := range t.index.entries {
+		t.index.insert(e)
+	}
+	problems := t.index.problems()
+	t.index.compress()
+	return t, problems
+}
+
+// rank makes the entries and puts them in the order of precedence.
+func (x *index) rank() {
+	for _, r := range x.routes {
+		written, served := x.methods.listed(r.methods)
+		for _, h := range r.hosts {
+			x.entries = append(x.entries, &entry{
+				methods: served, written: written, preds: r.preds, route: r, host: h,
+			})
+		}
+	}
+	slices.SortFunc(x.entries, func(a, b *entry) int {
+		order, _ := compareEntries(a, b)
+		return order
+	})
+	for i, e := range x.entries {
+		e.rank = int32(i)
+	}
+}
+
+// compareEntries orders by precedence and names the rule that decided, as what
+// the second is to the first.
+func compareEntries(a, b *entry) (order int, rule string) {
+	if c := cmp.Compare(b.route.priority, a.route.priority); c != 0 {
+		return c, "lower priority than"
+	}
+	if c := compareHosts(a.host, b.host); c != 0 {
+		return c, "host less specific than that of"
+	}
+	if c := strings.Compare(a.route.path.key, b.route.path.key); c != 0 {
+		return c, "path less specific than that of"
+	}
+	if c := compareTrue(a.written != anyMethod, b.written != anyMethod); c != 0 {
+		return c, "any method, less specific than the methods of"
+	}
+	p, q := a.preds.orNone(), b.preds.orNone()
+	if c := cmp.Compare(len(q.headers), len(p.headers)); c != 0 {
+		return c, "fewer header matchers than"
+	}
+	if c := cmp.Compare(len(q.queries), len(p.queries)); c != 0 {
+		return c, "fewer query matchers than"
+	}
+	if c := cmp.Compare(len(q.cookies), len(p.cookies)); c != 0 {
+		return c, "fewer cookie matchers than"
+	}
+	if c := compareTrue(len(p.networks) > 0, len(q.networks) > 0); c != 0 {
+		return c, "any client, less specific than the networks of"
+	}
+	return cmp.Compare(a.route.index, b.route.index), "defined after"
+}
+
+// compareTrue orders true before false.
+func compareTrue(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	default:
+		return 1
+	}
+}
+
+// insert adds an entry to the tree of its host. Entries come by rank, so lists
+// stay sorted and the first entry to pass a node has its lowest rank.
+func (x *index) insert(e *entry) {
+	t := x.tree(e.host)
+	if t == nil {
+		t = &tree{root: node{lowest: noRank}}
+		switch e.host.kind {
+		case hostExact:
+			x.exact[e.host.name] = t
+		case hostWildcard:
+			x.wildcard[e.host.name] = t
+			x.longestWildcard = max(x.longestWildcard, len(e.host.name))
+		default:
+			x.any = t
+		}
+	}
+	p := &e.route.path
+	if p.re != nil {
+		t.expressions = append(t.expressions, e)
+		return
+	}
+	n := &t.root
+	n.lowest = min(n.lowest, e.rank)
+	for _, s := range p.segments {
+		n = n.child(s)
+		n.lowest = min(n.lowest, e.rank)
+	}
+	list := n.list(p.tail)
+	*list = append(*list, e)
+}
+
+// child returns the node after a segment, which it makes if need be.
+func (n *node) child(s segment) *node {
+	if s.param {
+		if n.param == nil {
+			n.param = &node{lowest: noRank}
+		}
+		return n.param
+	}
+	if to := n.literal(s.literal); to != nil {
+		return to
+	}
+	to := &node{lowest: noRank}
+	switch {
+	case n.many != nil:
+		n.many[s.literal] = to
+	case len(n.edges) < manyEdges:
+		n.edges = append(n.edges, edge{"/" + s.literal, to})
+	default:
+		n.many = map[string]*node{s.literal: to}
+		for _, e := range n.edges {
+			n.many[e.label[1:]] = e.to
+		}
+		n.edges = nil
+	}
+	return to
+}
+
+// literal returns the node after a literal, or nil. It does not know labels of
+// several segments.
+func (n *node) literal(text string) *node {
+	if n.many != nil {
+		return n.many[text]
+	}
+	for _, e := range n.edges {
+		if e.label[1:] == text {
+			return e.to
+		}
+	}
+	return nil
+}
+
+func (n *node) list(t tail) *[]*entry {
+	switch t {
+	case tailEnd:
+		return &n.end
+	case tailRest:
+		return &n.rest
+	default:
+		return &n.prefix
+	}
+}
+
+// compress joins edges where a path can only go straight on: fewer nodes are
+// fewer cache misses.
+func (x *index) compress() {
+	for _, t := range x.exact {
+		t.root.compress()
+	}
+	for _, t := range x.wildcard {
+		t.root.compress()
+	}
+	if x.any != nil {
+		x.any.root.compress()
+	}
+}
+
+func (n *node) compress() {
+	for i := range n.edges {
+		e := &n.edges[i]
+		for e.to.isStraight() {
+			next := e.to.edges[0]
+			e.label += next.label
+			e.to = next.to
+		}
+		e.to.compress()
+	}
+	for _, to := range n.many {
+		to.compress()
+	}
+	if n.param != nil {
+		n.param.compress()
+	}
+}
+
+// isStraight reports whether one literal is all that can follow.
+func (n *node) isStraight() bool {
+	return len(n.edges) == 1 && n.param == nil && n.end == nil && n.rest == nil && n.prefix == nil
+}
