@@ -3,6 +3,7 @@ package telemetry
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -163,7 +164,7 @@ func TestTruncation(t *testing.T) {
 	got := enc.appendEvent(nil, &Event{
 		Method: long, Scheme: long, Host: long, Path: long, Query: long, Protocol: long, RequestID: long,
 		UserAgent: long, Referer: long, Route: name, Upstream: name, Endpoint: name, Reason: name, Source: name,
-		Status: 1 << 62, BytesIn: 1 << 62, BytesOut: 1 << 62, Duration: 1 << 62, UpstreamDuration: 1 << 61, Attempts: 1 << 62,
+		Status: math.MaxInt, BytesIn: 1 << 62, BytesOut: 1 << 62, Duration: 1 << 62, UpstreamDuration: 1 << 61, Attempts: math.MaxInt,
 		ClientIP:       netip.MustParseAddr("2001:db8:1111:2222:3333:4444:5555:6666"),
 		Peer:           netip.MustParseAddrPort("[2001:db8:1111:2222:3333:4444:5555:6666]:65535"),
 		RequestHeaders: values, ResponseHeaders: values,
