@@ -8,15 +8,15 @@
 // # Weights and states that change while a picker is in use
 //
 // Endpoints outlive pickers, and their weight, health and draining flag change
-// at any time. A picker does not register with its endpoints. Instead it works
-// from a precomputed sequence, remembers the state of every endpoint that the
-// sequence was built from, and compares on each pick: the endpoint it is about
-// to return, and one other in turn. The first pick that sees a difference
-// rebuilds the sequence while the others carry on with the old one.
+// at any time. A picker does not register with its endpoints. It works from a
+// precomputed sequence and remembers the state of each endpoint that the sequence
+// was built from; each pick compares one endpoint of the list, by turns, and the
+// first that sees a difference rebuilds the sequence while the others carry on
+// with the old one. A rebuild is the only thing that allocates.
 //
-// So an endpoint that goes down, drains or drops to weight 0 is never returned
-// after the change is visible, and one that comes back, or whose weight changes,
-// has its share within about as many picks as the list is long. What an absent
-// endpoint leaves is spread over the others by their weights. A rebuild is the
-// only thing that allocates.
+// Whether the chosen endpoint may be used is looked up in every pick: once it is
+// down, draining or of weight 0 it is not returned, and the request takes the
+// next place of the sequence, so that what an absent endpoint leaves is spread
+// over the others by weight. An endpoint that comes back, or whose weight changes,
+// has its share within about as many picks as the list is long.
 package balancer

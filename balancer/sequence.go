@@ -31,10 +31,9 @@ func (s *sequencer) start(endpoints []*Endpoint) {
 }
 
 // at returns the endpoint at a place of the sequence, counted modulo its length,
-// or -1 if that endpoint is unavailable or tried. It also compares endpoint
-// watch, which a caller moves over the whole list from pick to pick, so that
-// endpoints that are not in the sequence are seen to come back.
-func (s *sequencer) at(place uint64, watch uint64, tried *Tried) int {
+// or -1 if that endpoint is unavailable or tried. It also looks whether endpoint
+// watch has changed; callers move that over the whole list from pick to pick.
+func (s *sequencer) at(place, watch uint64, tried *Tried) int {
 	q := s.current.Load()
 	if s.endpoints[watch].state.Load() != q.states[watch] {
 		q = s.rebuild(q)
@@ -43,13 +42,7 @@ func (s *sequencer) at(place uint64, watch uint64, tried *Tried) int {
 		return -1
 	}
 	i := int(q.order[place%uint64(len(q.order))])
-	if state := s.endpoints[i].state.Load(); state != q.states[i] {
-		s.rebuild(q)
-		if shareOf(state) == 0 {
-			return -1
-		}
-	}
-	if tried.Has(i) {
+	if s.endpoints[i].share() == 0 || tried.Has(i) {
 		return -1
 	}
 	return i

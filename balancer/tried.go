@@ -4,8 +4,10 @@ package balancer
 const MaxTried = 15
 
 // Tried is the set of endpoint indices that one request has already tried. Its
-// zero value is empty; it fills one cache line and never allocates. It is not
-// safe for concurrent use. A nil *Tried may be read and is empty.
+// zero value is empty, and it fills one cache line. Pick takes it through an
+// interface, so a local variable would move to the heap: keep it in what is
+// pooled for the request. It is not safe for concurrent use. A nil *Tried may be
+// read and is empty.
 //
 // Beyond MaxTried indices the oldest is forgotten: a request that has failed at
 // so many endpoints may come back to its first.

@@ -9,48 +9,6 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 )
 
-// family is one metric: everything that docs/metrics.md lists.
-type family struct {
-	name   string
-	kind   string // counter, gauge or histogram
-	labels string // for the documentation
-	help   string
-}
-
-// The families, in the order of the page.
-var (
-	requestsTotal   = family{"velocity_requests_total", "counter", "route, code", "Finished requests by route and status class."}
-	requestsFlight  = family{"velocity_requests_in_flight", "gauge", "route", "Requests being served."}
-	requestDuration = family{"velocity_request_duration_seconds", "histogram", "route, code", "Time from the request header to the last byte of the answer."}
-	gatewayDuration = family{"velocity_gateway_duration_seconds", "histogram", "route", "Time spent in the gateway itself: the duration without the waiting for upstreams."}
-	requestBytes    = family{"velocity_request_body_bytes_total", "counter", "route", "Bytes of request bodies received."}
-	responseBytes   = family{"velocity_response_body_bytes_total", "counter", "route", "Bytes of response bodies sent."}
-	retriesTotal    = family{"velocity_retries_total", "counter", "route", "Upstream attempts beyond the first."}
-
-	upstreamRequests    = family{"velocity_upstream_requests_total", "counter", "upstream, endpoint, code", "Replies of endpoints by status class."}
-	upstreamFlight      = family{"velocity_upstream_requests_in_flight", "gauge", "upstream, endpoint", "Attempts under way."}
-	upstreamDuration    = family{"velocity_upstream_duration_seconds", "histogram", "upstream, endpoint", "Time from sending an attempt to the header of its reply."}
-	upstreamOpened      = family{"velocity_upstream_connections_opened_total", "counter", "upstream, endpoint", "Connections opened for an attempt."}
-	upstreamReused      = family{"velocity_upstream_connections_reused_total", "counter", "upstream, endpoint", "Attempts sent over a connection that was already open."}
-	upstreamFailures    = family{"velocity_upstream_failures_total", "counter", "upstream, endpoint, kind", "Attempts without a usable reply: connect_failed, timeout, reset, protocol_error or pool_exhausted."}
-	upstreamConnections = family{"velocity_upstream_connections_open", "gauge", "upstream, endpoint", "Open connections, idle ones included."}
-	upstreamUp          = family{"velocity_upstream_endpoint_up", "gauge", "upstream, endpoint", "1 when the endpoint is offered requests, else 0."}
-
-	configReloads = family{"velocity_config_reloads_total", "counter", "result", "Configurations received: applied, unchanged or failed."}
-	configSuccess = family{"velocity_config_last_reload_success", "gauge", "", "1 when the last reload was applied or changed nothing, 0 when it failed."}
-	configTime    = family{"velocity_config_last_reload_success_timestamp_seconds", "gauge", "", "Unix time of the last reload that did not fail."}
-	configInfo    = family{"velocity_config_info", "gauge", "hash", "Always 1; the label identifies the running configuration."}
-
-	connectionsAccepted = family{"velocity_connections_accepted_total", "counter", "", "Client connections accepted."}
-	connectionsOpen     = family{"velocity_connections_open", "gauge", "", "Client connections open."}
-	connectionsRefused  = family{"velocity_connections_refused_total", "counter", "", "Client connections closed unserved because of a limit."}
-	panicsTotal         = family{"velocity_panics_total", "counter", "", "Panics caught while serving a request."}
-	logLinesWritten     = family{"velocity_access_log_lines_written_total", "counter", "", "Access log lines written."}
-	logLinesDropped     = family{"velocity_access_log_lines_dropped_total", "counter", "", "Access log lines lost to a full buffer or a failing writer."}
-	logErrors           = family{"velocity_access_log_write_errors_total", "counter", "", "Failed writes of the access log."}
-	buildInfo           = family{"velocity_build_info", "gauge", "version, go_version", "Always 1; the labels name the build."}
-)
-
 // WritePrometheus writes all metrics in the Prometheus text format (version
 // 0.0.4): ours, with HELP and TYPE, then those of the Go runtime and of the
 // process. A route or endpoint that was never used has no series yet.
@@ -71,17 +29,17 @@ func (r *Registry) WritePrometheus(w io.Writer) {
 }
 
 func (p *page) routes(routes []*RouteMetrics) {
-	p.family(&requestsTotal)
+	p.family(requestsTotal)
 	for _, m := range routes {
 		for class := range classCount {
 			var t tally
 			m.duration(class, &t)
 			if t.count > 0 {
-				p.sample(&requestsTotal, "", m.labels, `code="`, classLabels[class], t.count)
+				p.sample(requestsTotal, "", m.labels, `code="`, classLabels[class], t.count)
 			}
 		}
 	}
-	p.family(&requestsFlight)
+	p.family(requestsFlight)
 	for _, m := range routes {
 		var used bool
 		var n int64
@@ -89,29 +47,29 @@ func (p *page) routes(routes []*RouteMetrics) {
 		if used {
 			// Shards are read one after another, so a request may be
 			// seen to end but not to begin.
-			p.sample(&requestsFlight, "", m.labels, "", "", uint64(max(n, 0)))
+			p.sample(requestsFlight, "", m.labels, "", "", uint64(max(n, 0)))
 		}
 	}
-	p.family(&requestDuration)
+	p.family(requestDuration)
 	for _, m := range routes {
 		for class := range classCount {
 			var t tally
 			m.duration(class, &t)
-			p.histogram(&requestDuration, m.labels, `code="`+classLabels[class]+`"`, &t)
+			p.histogram(requestDuration, m.labels, `code="`+classLabels[class]+`"`, &t)
 		}
 	}
-	p.family(&gatewayDuration)
+	p.family(gatewayDuration)
 	for _, m := range routes {
 		var t tally
 		m.each(func(s *routeShard) { t.add(&s.gateway) })
-		p.histogram(&gatewayDuration, m.labels, "", &t)
+		p.histogram(gatewayDuration, m.labels, "", &t)
 	}
-	p.routeCounter(&requestBytes, routes, func(s *routeShard) uint64 { return s.bytesIn.Load() })
-	p.routeCounter(&responseBytes, routes, func(s *routeShard) uint64 { return s.bytesOut.Load() })
-	p.routeCounter(&retriesTotal, routes, func(s *routeShard) uint64 { return s.retries.Load() })
+	p.routeCounter(requestBytes, routes, func(s *routeShard) uint64 { return s.bytesIn.Load() })
+	p.routeCounter(responseBytes, routes, func(s *routeShard) uint64 { return s.bytesOut.Load() })
+	p.routeCounter(retriesTotal, routes, func(s *routeShard) uint64 { return s.retries.Load() })
 }
 
-func (p *page) routeCounter(f *family, routes []*RouteMetrics, read func(*routeShard) uint64) {
+func (p *page) routeCounter(f familyIndex, routes []*RouteMetrics, read func(*routeShard) uint64) {
 	p.family(f)
 	for _, m := range routes {
 		var used bool
@@ -124,48 +82,48 @@ func (p *page) routeCounter(f *family, routes []*RouteMetrics, read func(*routeS
 }
 
 func (p *page) endpoints(endpoints []*EndpointMetrics) {
-	p.family(&upstreamRequests)
+	p.family(upstreamRequests)
 	for _, m := range endpoints {
 		for class := range classCount {
 			var n uint64
 			m.each(func(s *endpointShard) { n += s.answers[class].Load() })
 			if n > 0 {
-				p.sample(&upstreamRequests, "", m.labels, `code="`, classLabels[class], n)
+				p.sample(upstreamRequests, "", m.labels, `code="`, classLabels[class], n)
 			}
 		}
 	}
-	p.family(&upstreamFlight)
+	p.family(upstreamFlight)
 	for _, m := range endpoints {
 		var used bool
 		var n int64
 		m.each(func(s *endpointShard) { used = true; n += s.inFlight.Load() })
 		if used {
-			p.sample(&upstreamFlight, "", m.labels, "", "", uint64(max(n, 0)))
+			p.sample(upstreamFlight, "", m.labels, "", "", uint64(max(n, 0)))
 		}
 	}
-	p.family(&upstreamDuration)
+	p.family(upstreamDuration)
 	for _, m := range endpoints {
 		var t tally
 		m.each(func(s *endpointShard) { t.add(&s.header) })
-		p.histogram(&upstreamDuration, m.labels, "", &t)
+		p.histogram(upstreamDuration, m.labels, "", &t)
 	}
-	p.endpointCounter(&upstreamOpened, endpoints, func(s *endpointShard) uint64 { return s.opened.Load() })
-	p.endpointCounter(&upstreamReused, endpoints, func(s *endpointShard) uint64 { return s.reused.Load() })
-	p.family(&upstreamFailures)
+	p.endpointCounter(upstreamOpened, endpoints, func(s *endpointShard) uint64 { return s.opened.Load() })
+	p.endpointCounter(upstreamReused, endpoints, func(s *endpointShard) uint64 { return s.reused.Load() })
+	p.family(upstreamFailures)
 	for _, m := range endpoints {
 		for kind := range failureKinds {
 			var n uint64
 			m.each(func(s *endpointShard) { n += s.failures[kind].Load() })
 			if n > 0 {
-				p.sample(&upstreamFailures, "", m.labels, `kind="`, failureLabels[kind], n)
+				p.sample(upstreamFailures, "", m.labels, `kind="`, failureLabels[kind], n)
 			}
 		}
 	}
-	p.endpointState(&upstreamConnections, endpoints, func(s EndpointState) uint64 { return uint64(max(s.Connections, 0)) })
-	p.endpointState(&upstreamUp, endpoints, func(s EndpointState) uint64 { return oneIf(s.Up) })
+	p.endpointState(upstreamConnections, endpoints, func(s EndpointState) uint64 { return uint64(max(s.Connections, 0)) })
+	p.endpointState(upstreamUp, endpoints, func(s EndpointState) uint64 { return oneIf(s.Up) })
 }
 
-func (p *page) endpointCounter(f *family, endpoints []*EndpointMetrics, read func(*endpointShard) uint64) {
+func (p *page) endpointCounter(f familyIndex, endpoints []*EndpointMetrics, read func(*endpointShard) uint64) {
 	p.family(f)
 	for _, m := range endpoints {
 		var used bool
@@ -177,7 +135,7 @@ func (p *page) endpointCounter(f *family, endpoints []*EndpointMetrics, read fun
 	}
 }
 
-func (p *page) endpointState(f *family, endpoints []*EndpointMetrics, read func(EndpointState) uint64) {
+func (p *page) endpointState(f familyIndex, endpoints []*EndpointMetrics, read func(EndpointState) uint64) {
 	p.family(f)
 	for _, m := range endpoints {
 		if state := m.state.Load(); state != nil {
@@ -187,35 +145,35 @@ func (p *page) endpointState(f *family, endpoints []*EndpointMetrics, read func(
 }
 
 func (p *page) gateway(m *GatewayMetrics, version string) {
-	p.family(&configReloads)
+	p.family(configReloads)
 	for result := range reloadResults {
-		p.sample(&configReloads, "", "", `result="`, reloadLabels[result], m.reloads[result].Load())
+		p.sample(configReloads, "", "", `result="`, reloadLabels[result], m.reloads[result].Load())
 	}
-	p.family(&configSuccess)
+	p.family(configSuccess)
 	if last := m.lastResult.Load(); last > 0 {
-		p.value(&configSuccess, oneIf(ReloadResult(last-1) != ReloadFailed))
+		p.value(configSuccess, oneIf(ReloadResult(last-1) != ReloadFailed))
 	}
-	p.family(&configTime)
+	p.family(configTime)
 	if at := m.lastGood.Load(); at != 0 {
-		p.float(&configTime, float64(at)/1e9)
+		p.float(configTime, float64(at)/1e9)
 	}
-	p.family(&configInfo)
+	p.family(configInfo)
 	if hash := m.configHash.Load(); hash != nil {
-		p.sample(&configInfo, "", label("hash", *hash), "", "", 1)
+		p.sample(configInfo, "", label("hash", *hash), "", "", 1)
 	}
 	// Closed is read first: a connection accepted in between counts as open,
 	// and one closed in between cannot make the difference negative.
 	closed := m.closed.Load()
 	accepted := m.accepted.Load()
-	p.single(&connectionsAccepted, accepted)
-	p.single(&connectionsOpen, accepted-min(closed, accepted))
-	p.single(&connectionsRefused, m.refused.Load())
-	p.single(&panicsTotal, m.panics.Load())
-	p.single(&logLinesWritten, m.accessLog.Written())
-	p.single(&logLinesDropped, m.accessLog.Dropped())
-	p.single(&logErrors, m.accessLog.Errors())
-	p.family(&buildInfo)
-	p.sample(&buildInfo, "", label("version", version)+","+label("go_version", runtime.Version()), "", "", 1)
+	p.single(connectionsAccepted, accepted)
+	p.single(connectionsOpen, accepted-min(closed, accepted))
+	p.single(connectionsRefused, m.refused.Load())
+	p.single(panicsTotal, m.panics.Load())
+	p.single(logLinesWritten, m.accessLog.Written())
+	p.single(logLinesDropped, m.accessLog.Dropped())
+	p.single(logErrors, m.accessLog.Errors())
+	p.family(buildInfo)
+	p.sample(buildInfo, "", label("version", version)+","+label("go_version", runtime.Version()), "", "", 1)
 }
 
 func oneIf(b bool) uint64 {
@@ -245,19 +203,20 @@ func (p *page) flush() {
 	p.buf = p.buf[:0]
 }
 
-func (p *page) family(f *family) {
-	p.buf = fmt.Appendf(p.buf, "# HELP %s %s\n# TYPE %s %s\n", f.name, f.help, f.name, f.kind)
+func (p *page) family(f familyIndex) {
+	m := &families[f]
+	p.buf = fmt.Appendf(p.buf, "# HELP %s %s\n# TYPE %s %s\n", m.name, m.help, m.name, m.kind)
 }
 
 // single writes a family with one sample and no labels.
-func (p *page) single(f *family, n uint64) {
+func (p *page) single(f familyIndex, n uint64) {
 	p.family(f)
 	p.value(f, n)
 }
 
-func (p *page) value(f *family, n uint64) { p.sample(f, "", "", "", "", n) }
+func (p *page) value(f familyIndex, n uint64) { p.sample(f, "", "", "", "", n) }
 
-func (p *page) float(f *family, v float64) {
+func (p *page) float(f familyIndex, v float64) {
 	p.start(f, "", "", "", "")
 	p.buf = strconv.AppendFloat(p.buf, v, 'g', -1, 64)
 	p.end()
@@ -265,14 +224,14 @@ func (p *page) float(f *family, v float64) {
 
 // sample writes one line. The labels are formatted already; extra is one more
 // label up to its opening quote, with extraValue after it.
-func (p *page) sample(f *family, suffix, labels, extra, extraValue string, n uint64) {
+func (p *page) sample(f familyIndex, suffix, labels, extra, extraValue string, n uint64) {
 	p.start(f, suffix, labels, extra, extraValue)
 	p.buf = strconv.AppendUint(p.buf, n, 10)
 	p.end()
 }
 
-func (p *page) start(f *family, suffix, labels, extra, extraValue string) {
-	b := append(p.buf, f.name...)
+func (p *page) start(f familyIndex, suffix, labels, extra, extraValue string) {
+	b := append(p.buf, families[f].name...)
 	b = append(b, suffix...)
 	if labels != "" || extra != "" {
 		b = append(b, '{')
@@ -298,7 +257,7 @@ func (p *page) end() {
 }
 
 // histogram writes the buckets, sum and count of t, or nothing when it is empty.
-func (p *page) histogram(f *family, labels, extra string, t *tally) {
+func (p *page) histogram(f familyIndex, labels, extra string, t *tally) {
 	if t.count == 0 {
 		return
 	}

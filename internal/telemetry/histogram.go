@@ -63,7 +63,8 @@ var boundLabels = formatBounds()
 
 func formatBounds() (labels [boundCount + 1]string) {
 	for i := range boundCount {
-		seconds := (firstBound << i).Seconds()
+		// One division, rounded once: Duration.Seconds rounds twice.
+		seconds := float64(firstBound<<i) / float64(time.Second)
 		labels[i] = strconv.FormatFloat(seconds, 'g', -1, 64)
 	}
 	labels[boundCount] = "+Inf"

@@ -50,11 +50,12 @@ func (b *Builder[T]) Build() (*Table[T], []Problem) {
 		values: slices.Clone(b.values),
 	}
 	t.index.rank()
-	for _, e := range t.index.entries {
+	// The last first: whatever comes later goes before what is there.
+	for _, e := range slices.Backward(t.index.entries) {
 		t.index.insert(e)
 	}
 	problems := t.index.problems()
-	t.index.compress()
+	t.index.join()
 	return t, problems
 }
 
@@ -64,7 +65,8 @@ func (x *index) rank() {
 		written, served := x.methods.listed(r.methods)
 		for _, h := range r.hosts {
 			x.entries = append(x.entries, &entry{
-				methods: served, written: written, preds: r.preds, route: r, host: h,
+				index: int32(r.index), methods: served, preds: r.preds, names: r.path.names,
+				route: r, host: h, written: written,
 			})
 		}
 	}
@@ -120,8 +122,8 @@ func compareTrue(a, b bool) int {
 	}
 }
 
-// insert adds an entry to the tree of its host. Entries come by rank, so lists
-// stay sorted and the first entry to pass a node has its lowest rank.
+// insert adds an entry to the tree of its host, where it must outrank all that
+// are there.
 func (x *index) insert(e *entry) {
 	t := x.tree(e.host)
 	if t == nil {
@@ -138,104 +140,29 @@ func (x *index) insert(e *entry) {
 	}
 	p := &e.route.path
 	if p.re != nil {
-		t.expressions = append(t.expressions, e)
+		e.next, t.expressions = t.expressions, e
 		return
 	}
 	n := &t.root
-	n.lowest = min(n.lowest, e.rank)
+	n.lowest = e.rank
 	for _, s := range p.segments {
 		n = n.child(s)
-		n.lowest = min(n.lowest, e.rank)
+		n.lowest = e.rank
 	}
 	list := n.list(p.tail)
-	*list = append(*list, e)
+	e.next, *list = *list, e
 }
 
-// child returns the node after a segment, which it makes if need be.
-func (n *node) child(s segment) *node {
-	if s.param {
-		if n.param == nil {
-			n.param = &node{lowest: noRank}
-		}
-		return n.param
-	}
-	if to := n.literal(s.literal); to != nil {
-		return to
-	}
-	to := &node{lowest: noRank}
-	switch {
-	case n.many != nil:
-		n.many[s.literal] = to
-	case len(n.edges) < manyEdges:
-		n.edges = append(n.edges, edge{"/" + s.literal, to})
-	default:
-		n.many = map[string]*node{s.literal: to}
-		for _, e := range n.edges {
-			n.many[e.label[1:]] = e.to
-		}
-		n.edges = nil
-	}
-	return to
-}
-
-// literal returns the node after a literal, or nil. It does not know labels of
-// several segments.
-func (n *node) literal(text string) *node {
-	if n.many != nil {
-		return n.many[text]
-	}
-	for _, e := range n.edges {
-		if e.label[1:] == text {
-			return e.to
-		}
-	}
-	return nil
-}
-
-func (n *node) list(t tail) *[]*entry {
-	switch t {
-	case tailEnd:
-		return &n.end
-	case tailRest:
-		return &n.rest
-	default:
-		return &n.prefix
-	}
-}
-
-// compress joins edges where a path can only go straight on: fewer nodes are
-// fewer cache misses.
-func (x *index) compress() {
+// join makes the trees smaller once they are complete.
+func (x *index) join() {
+	labels := map[string]string{}
 	for _, t := range x.exact {
-		t.root.compress()
+		t.root.join(labels)
 	}
 	for _, t := range x.wildcard {
-		t.root.compress()
+		t.root.join(labels)
 	}
 	if x.any != nil {
-		x.any.root.compress()
+		x.any.root.join(labels)
 	}
-}
-
-func (n *node) compress() {
-	for i := range n.edges {
-		e := &n.edges[i]
-		for e.to.isStraight() {
-			next := e.to.edges[0]
-			e.label += next.label
-			e.to = next.to
-		}
-		e.to.compress()
-	}
-	for _, to := range n.many {
-		to.compress()
-	}
-	if n.param != nil {
-		n.param.compress()
-	}
-}
-
-// isStraight reports whether one literal is all that can follow.
-func (n *node) isStraight() bool {
-	return len(n.edges) == 1 && n.param == nil && n.end == nil && n.rest == nil && n.prefix == nil
 }

@@ -209,7 +209,7 @@ func TestMatchEmptyTable(t *testing.T) {
 
 func TestMatchManyLiterals(t *testing.T) {
 	var patterns []Pattern
-	for i := range 3 * manyEdges {
+	for i := range 3 * maxFew {
 		patterns = append(patterns, Pattern{Name: fmt.Sprint(i), Path: fmt.Sprintf("/s%d/v1/x", i)})
 	}
 	table, _ := build(t, patterns...)

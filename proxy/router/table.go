@@ -44,7 +44,7 @@ func (t *Table[T]) Match(r *Request, ps *Params) (value T, outcome Outcome, allo
 	ps.names = nil
 	e, missed := t.index.find(r, ps)
 	if e != nil {
-		return t.values[e.route.index], Found, ""
+		return t.values[e.index], Found, ""
 	}
 	if missed {
 		if set := t.index.allowed(r); set != 0 {
@@ -66,11 +66,15 @@ type index struct {
 	any             *tree            // nil if every route names its hosts
 }
 
-// entry is one host of one route.
+// entry is one host of one route. What a match reads comes first.
 type entry struct {
 	rank    int32
+	index   int32     // of the route
 	methods methodSet // served
 	preds   *predicates
+	next    *entry // of the same place in the tree, with a higher rank
+	names   []string
+
 	route   *route
 	host    host
 	written methodSet
@@ -84,7 +88,10 @@ func (x *index) find(r *Request, ps *Params) (e *entry, missed bool) {
 	if s.found == nil {
 		return nil, s.missed
 	}
-	s.fill()
+	ps.names = s.found.names
+	if p := &s.found.route.path; p.groups != nil {
+		p.capture(r.Path, ps)
+	}
 	return s.found, false
 }
 

@@ -1,0 +1,233 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttputil"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// fasthttp refreshes the Date header once per process, and each stopped
+		// server's pool cleaner sleeps up to ten seconds before it sees the stop.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
+
+const token = "correct-horse-battery-staple"
+
+// gateway is a Runtime with one route and one upstream, as docs/admin.md shows
+// them. Tests change its fields before they ask.
+type gateway struct {
+	state     Status
+	yaml      string
+	configErr error
+	table     []Route
+	groups    []Upstream
+	reloads   []func(context.Context) (Reload, error) // used up one by one
+	explained [4]any                                  // the arguments of the last Explain
+	refusal   error                                   // of Explain
+}
+
+func newGateway() *gateway {
+	at := func(hour, minute, second int) time.Time {
+		return time.Date(2026, 5, 4, hour, minute, second, 0, time.UTC)
+	}
+	return &gateway{
+		state: Status{
+			Version: "1.0.0", Commit: "4f2c9e1", GoVersion: "go1.26.8",
+			StartedAt: at(8, 0, 0), UptimeSeconds: 3600, Ready: true,
+			Config: ConfigView{
+				Hash: "9b1f6a02", Files: []string{"configs/gateway.yaml", "configs/routes.yaml"},
+				LoadedAt: at(8, 30, 0), Revision: 2,
+				LastReload: &ReloadTry{At: at(8, 30, 0), Success: true},
+			},
+			Counts:      Counts{Routes: 1, Upstreams: 1, Endpoints: 2, EndpointsUp: 1},
+			Connections: 12,
+			Listeners:   []Listener{{"gateway", "0.0.0.0:8080", false}, {"admin", "127.0.0.1:8081", false}},
+		},
+		yaml: "server:\n  host: 0.0.0.0\n  port: 8080\nroutes:\n  - name: users\n    path: /api/v1/*\n" +
+			"    targets:\n      - url: http://127.0.0.1:3000\n",
+		table: []Route{{
+			Name: "users", Origin: "configs/routes.yaml:3", Hosts: []string{"api.example.com"}, Path: "/api/v1/*",
+			Methods: []string{"GET", "POST"}, Predicates: []string{"header X-Tenant is present"},
+			Action: Action{Type: "forward", Upstream: "users"},
+			Phases: []string{"request_id", "cors", "request_headers", "forward"},
+		}},
+		groups: []Upstream{{Name: "users", Algorithm: "round_robin", Endpoints: []Endpoint{
+			{URL: "http://127.0.0.1:3000", Weight: 100, Up: true, Since: at(8, 0, 1), InFlight: 3, Connections: Connections{8, 5}},
+			{URL: "http://127.0.0.1:3001", Weight: 50, Since: at(8, 45, 0), Cause: "health check: status 503"},
+		}}},
+		reloads: []func(context.Context) (Reload, error){
+			func(context.Context) (Reload, error) { return Reload{Changed: true, Hash: "c07d55e4"}, nil },
+			func(context.Context) (Reload, error) {
+				return Reload{}, &InvalidConfig{Problems: []ConfigProblem{
+					{File: "configs/gateway.yaml", Line: 4, Column: 3, Path: "server.prot", Message: "unknown key", Suggestion: "port"},
+					{File: "configs/routes.yaml", Line: 9, Column: 15, Path: "routes[0].retries.attempts", Message: "must not be negative"},
+				}}
+			},
+		},
+	}
+}
+
+func (g *gateway) Status() Status          { return g.state }
+func (g *gateway) Config() ([]byte, error) { return []byte(g.yaml), g.configErr }
+func (g *gateway) Routes() []Route         { return g.table }
+func (g *gateway) Upstreams() []Upstream   { return g.groups }
+func (g *gateway) WriteMetrics(w io.Writer) {
+	io.WriteString(w, "velocity_config_last_reload_success 1\n")
+}
+
+func (g *gateway) Reload(ctx context.Context) (Reload, error) {
+	if len(g.reloads) == 0 {
+		return Reload{}, errors.New("reload was not expected")
+	}
+	next := g.reloads[0]
+	g.reloads = g.reloads[1:]
+	return next(ctx)
+}
+
+func (g *gateway) Explain(method, url string, headers [][2]string, clientIP string) (Explanation, error) {
+	g.explained = [4]any{method, url, headers, clientIP}
+	r := g.table[0]
+	return Explanation{
+		Method: method, URL: url, CanonicalPath: "/api/v1/users", Route: r.Name, Action: &r.Action, Phases: r.Phases,
+		Candidates: []Candidate{
+			{Route: r.Name, Origin: r.Origin, Won: true, Reason: "every condition holds"},
+			{Route: "fallback", Origin: "configs/routes.yaml:12", Reason: "its prefix / is shorter"},
+		},
+	}, g.refusal
+}
+
+// api is a handler behind an in-memory listener, and a client for it.
+type api struct {
+	ln     *fasthttputil.InmemoryListener
+	client *http.Client
+	logs   *observer.ObservedLogs
+
+	mu    sync.Mutex
+	peer  net.Addr // of the requests to come; nil means that of the connection
+	clock time.Time
+}
+
+func (a *api) now() time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.clock
+}
+
+func (a *api) advance(d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.clock = a.clock.Add(d)
+}
+
+func (a *api) from(ip string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.peer = &net.TCPAddr{IP: net.ParseIP(ip), Port: 50000}
+}
+
+// start serves the API. wrap, which may be nil, puts a listener around the
+// in-memory one.
+func start(t *testing.T, rt Runtime, o Options, wrap func(net.Listener) net.Listener) *api {
+	t.Helper()
+	core, logs := observer.New(zapcore.DebugLevel)
+	a := &api{ln: fasthttputil.NewInmemoryListener(), logs: logs, clock: time.Unix(1_800_000_000, 0)}
+	o.Logger, o.Now = zap.New(core), a.now
+	handle, err := NewHandler(rt, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) {
+		a.mu.Lock()
+		if a.peer != nil {
+			ctx.SetRemoteAddr(a.peer)
+		}
+		a.mu.Unlock()
+		handle(ctx)
+	}}
+	var ln net.Listener = a.ln
+	if wrap != nil {
+		ln = wrap(ln)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ln) }()
+	transport := &http.Transport{
+		DialContext:        func(context.Context, string, string) (net.Conn, error) { return a.ln.Dial() },
+		DisableCompression: true,
+	}
+	a.client = &http.Client{Transport: transport}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		if err := server.Shutdown(); err != nil {
+			t.Errorf("shut down: %v", err)
+		}
+		<-served
+	})
+	return a
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// ask sends "METHOD /target" with the given "Name: value" headers. A Host header
+// replaces localhost.
+func (a *api) ask(t *testing.T, request string, headers ...string) answer {
+	t.Helper()
+	method, target, _ := strings.Cut(request, " ")
+	req, err := http.NewRequest(method, "http://localhost"+target, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		if name == "Host" {
+			req.Host = value
+			continue
+		}
+		req.Header.Add(name, value)
+	}
+	return a.do(t, req)
+}
+
+func (a *api) do(t *testing.T, req *http.Request) answer {
+	t.Helper()
+	resp, err := a.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, string(body)}
+}
+
+// wantProblem checks that an answer is a problem document with the code.
+func wantProblem(t *testing.T, what string, got answer, status int, code string) {
+	t.Helper()
+	if got.status != status || !strings.Contains(got.body, `"code": "`+code+`"`) {
+		t.Errorf("%s: %d %s\nwant %d with code %s", what, got.status, got.body, status, code)
+	}
+	if ct := got.header.Get("Content-Type"); ct != "application/problem+json" {
+		t.Errorf("%s: content type %q, want application/problem+json", what, ct)
+	}
+}

@@ -1,0 +1,109 @@
+package balancer
+
+import (
+	"sync"
+	"testing"
+	"unsafe"
+)
+
+func TestEndpointFlags(t *testing.T) {
+	e := NewEndpoint(7, false)
+	f := func(up, draining, available bool, weight int) {
+		t.Helper()
+		if e.Up() != up || e.Draining() != draining || e.Available() != available || e.Weight() != weight {
+			t.Errorf("up %v, draining %v, available %v, weight %d; want %v, %v, %v, %d",
+				e.Up(), e.Draining(), e.Available(), e.Weight(), up, draining, available, weight)
+		}
+	}
+	f(false, false, false, 7)
+	e.SetUp(true)
+	e.SetUp(true)
+	f(true, false, true, 7)
+	e.SetWeight(MaxWeight)
+	f(true, false, true, MaxWeight)
+	e.SetWeight(MaxWeight + 1)
+	f(true, false, true, MaxWeight)
+	e.SetWeight(-1)
+	f(true, false, true, 0)
+	e.Drain()
+	f(true, true, false, 0)
+	e.SetUp(false)
+	f(false, true, false, 0)
+	e.SetUp(true)
+	f(true, true, false, 0)
+}
+
+// TestEndpointConcurrentChanges: changes of weight and flags, which share a word,
+// do not undo one another.
+func TestEndpointConcurrentChanges(t *testing.T) {
+	e := NewEndpoint(0, false)
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		for i := range 10_000 {
+			e.SetWeight(i)
+		}
+	})
+	wait.Go(func() {
+		for i := range 10_001 {
+			e.SetUp(i%2 == 0)
+		}
+	})
+	wait.Go(func() {
+		for range 10_000 {
+			e.Begin()
+			e.Begin()
+			e.End()
+		}
+		e.Drain()
+	})
+	wait.Wait()
+	if e.Weight() != 9999 || !e.Up() || !e.Draining() || e.InFlight() != 10_000 {
+		t.Errorf("weight %d, up %v, draining %v, in flight %d", e.Weight(), e.Up(), e.Draining(), e.InFlight())
+	}
+}
+
+// TestEndpointLayout: what requests write is apart from what picks read, and an
+// array or a size class of endpoints does not mix two of them.
+func TestEndpointLayout(t *testing.T) {
+	const line = 64
+	if size := unsafe.Sizeof(Endpoint{}); size%line != 0 {
+		t.Errorf("size %d is not whole cache lines", size)
+	}
+	if offset := unsafe.Offsetof(Endpoint{}.inFlight); offset%line != 0 {
+		t.Errorf("inFlight is at %d", offset)
+	}
+}
+
+func TestTried(t *testing.T) {
+	var none *Tried
+	if none.Has(0) || none.Len() != 0 {
+		t.Error("a nil set is not empty")
+	}
+	var tried Tried
+	if tried.Has(0) || tried.Len() != 0 {
+		t.Error("the zero value is not empty")
+	}
+	for i := range MaxTried {
+		tried.Add(2 * i)
+		tried.Add(2 * i)
+	}
+	for i := range 2 * MaxTried {
+		if tried.Has(i) != (i%2 == 0) {
+			t.Errorf("Has(%d) is %v", i, tried.Has(i))
+		}
+	}
+	if tried.Len() != MaxTried {
+		t.Errorf("length %d, want %d", tried.Len(), MaxTried)
+	}
+	tried.Add(1001)
+	if tried.Has(0) || !tried.Has(2) || !tried.Has(1001) || tried.Len() != MaxTried {
+		t.Error("a full set did not forget its oldest")
+	}
+	tried.Reset()
+	if tried.Has(1001) || tried.Has(0) || tried.Len() != 0 {
+		t.Error("Reset left something")
+	}
+	if size := unsafe.Sizeof(tried); size != 64 {
+		t.Errorf("size %d, want a cache line", size)
+	}
+}

@@ -1,0 +1,454 @@
+package balancer
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// forAlgorithms runs a test of what every Picker must do.
+func forAlgorithms(t *testing.T, test func(t *testing.T, algorithm string)) {
+	t.Helper()
+	for _, algorithm := range Algorithms() {
+		t.Run(algorithm, func(t *testing.T) { test(t, algorithm) })
+	}
+}
+
+func build(t *testing.T, algorithm string, endpoints []*Endpoint) Picker {
+	t.Helper()
+	p, err := NewPicker(algorithm, endpoints)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// fleet returns endpoints that are up, with the weights given in turn.
+func fleet(n int, weights ...int) []*Endpoint {
+	endpoints := make([]*Endpoint, n)
+	for i := range endpoints {
+		endpoints[i] = NewEndpoint(weights[i%len(weights)], true)
+	}
+	return endpoints
+}
+
+// sizes are on both sides of every threshold.
+var sizes = []int{1, 2, 3, maxScan, maxScan + 1, 200}
+
+func TestNewPickerErrors(t *testing.T) {
+	if _, err := NewPicker("fastest", nil); err == nil || !strings.Contains(err.Error(), `unknown algorithm "fastest"`) {
+		t.Errorf("unknown algorithm: %v", err)
+	}
+	if _, err := NewPicker(RoundRobin, []*Endpoint{nil}); err == nil {
+		t.Error("a nil endpoint is accepted")
+	}
+}
+
+func TestPickerCopiesList(t *testing.T) {
+	forAlgorithms(t, func(t *testing.T, algorithm string) {
+		list := fleet(2, 1)
+		p := build(t, algorithm, list)
+		list[0], list[1] = NewEndpoint(1, false), NewEndpoint(1, false)
+		if p.Pick(0, nil) < 0 {
+			t.Error("the picker saw a change of the caller's list")
+		}
+	})
+}
+
+func TestPickNothing(t *testing.T) {
+	forAlgorithms(t, func(t *testing.T, algorithm string) {
+		f := func(what string, endpoints []*Endpoint, tried *Tried) {
+			t.Helper()
+			p := build(t, algorithm, endpoints)
+			for range 3 {
+				if i := p.Pick(0, tried); i != -1 {
+					t.Fatalf("%s: picked %d", what, i)
+				}
+			}
+		}
+		f("empty list", nil, nil)
+		for _, n := range sizes {
+			down := make([]*Endpoint, n)
+			for i := range down {
+				down[i] = NewEndpoint(1, false)
+			}
+			f("all down", down, nil)
+			f("all of weight 0", fleet(n, 0), nil)
+			draining := fleet(n, 1)
+			for _, e := range draining {
+				e.Drain()
+			}
+			f("all draining", draining, nil)
+		}
+		var tried Tried
+		for i := range MaxTried {
+			tried.Add(i)
+		}
+		f("all tried", fleet(MaxTried, 1, 7), &tried)
+	})
+}
+
+// TestPickTheOnlyOne leaves one endpoint out of many, of the least weight, by
+// every way that there is to exclude the others, after the picker was built.
+func TestPickTheOnlyOne(t *testing.T) {
+	exclude := []func(*Endpoint){
+		func(e *Endpoint) { e.SetUp(false) },
+		func(e *Endpoint) { e.Drain() },
+		func(e *Endpoint) { e.SetWeight(0) },
+	}
+	forAlgorithms(t, func(t *testing.T, algorithm string) {
+		for _, n := range sizes {
+			for only := range n {
+				endpoints := fleet(n, 50)
+				endpoints[only].SetWeight(1)
+				p := build(t, algorithm, endpoints)
+				var tried Tried
+				for i, e := range endpoints {
+					switch {
+					case i == only:
+					case i%4 == 3 && tried.Len() < MaxTried:
+						tried.Add(i)
+					default:
+						exclude[i%3](e)
+					}
+				}
+				if i := p.Pick(0, &tried); i != only {
+					t.Fatalf("%d endpoints: picked %d, want %d", n, i, only)
+				}
+			}
+		}
+	})
+}
+
+// TestPickTriesEachOnce walks a request through all endpoints.
+func TestPickTriesEachOnce(t *testing.T) {
+	forAlgorithms(t, func(t *testing.T, algorithm string) {
+		endpoints := fleet(MaxTried, 1, 1000, 3)
+		p := build(t, algorithm, endpoints)
+		var tried Tried
+		for range endpoints {
+			i := p.Pick(0, &tried)
+			if i < 0 || tried.Has(i) {
+				t.Fatalf("picked %d after %d", i, tried.Len())
+			}
+			tried.Add(i)
+		}
+		if i := p.Pick(0, &tried); i != -1 {
+			t.Errorf("picked %d when all were tried", i)
+		}
+	})
+}
+
+// TestPickSeesReturn: an endpoint that comes back has its share soon.
+func TestPickSeesReturn(t *testing.T) {
+	forAlgorithms(t, func(t *testing.T, algorithm string) {
+		for _, n := range sizes {
+			endpoints := fleet(n, 1)
+			endpoints[n-1].SetUp(false)
+			p := build(t, algorithm, endpoints)
+			p.Pick(0, nil)
+			endpoints[n-1].SetUp(true)
+			picks := 0
+			// An endpoint is looked at in each pick; it escapes 40 n random looks
+			// with a probability of e^-40.
+			for p.Pick(0, nil) != n-1 {
+				if picks++; picks > 60*n {
+					t.Fatalf("%d endpoints: not picked in %d picks after it came back", n, picks)
+				}
+			}
+		}
+	})
+}
+
+// assertShares fails if counts differ from weights by more than chance explains:
+// a chi-square beyond 5 standard deviations above its mean, which happens once in
+// many thousand runs, but always if a share is off by some per cent.
+func assertShares(t *testing.T, what string, counts []int, weights []int) {
+	t.Helper()
+	var total, weight float64
+	for i := range counts {
+		total += float64(counts[i])
+		weight += float64(weights[i])
+	}
+	var chi float64
+	freedom := -1.0
+	for i := range counts {
+		if weights[i] == 0 {
+			if counts[i] != 0 {
+				t.Errorf("%s: endpoint %d of weight 0 was picked %d times", what, i, counts[i])
+			}
+			continue
+		}
+		want := total * float64(weights[i]) / weight
+		chi += (float64(counts[i]) - want) * (float64(counts[i]) - want) / want
+		freedom++
+	}
+	if limit := freedom + 5*math.Sqrt(2*freedom) + 10; chi > limit {
+		t.Errorf("%s: chi-square %.1f beyond %.1f: %v for weights %v", what, chi, limit, counts, weights)
+	}
+}
+
+func count(p Picker, n, picks int) []int {
+	counts := make([]int, n)
+	for range picks {
+		counts[p.Pick(0, nil)]++
+	}
+	return counts
+}
+
+// TestPickByWeight holds nothing in flight: all algorithms then go by weight.
+func TestPickByWeight(t *testing.T) {
+	forAlgorithms(t, func(t *testing.T, algorithm string) {
+		f := func(weights ...int) {
+			t.Helper()
+			p := build(t, algorithm, fleet(len(weights), weights...))
+			assertShares(t, "idle", count(p, len(weights), 40_000), weights)
+		}
+		f(1, 1, 1)
+		f(5, 1, 1)
+		f(100, 50, 0, 25)
+		f(90, 10)
+		f(slices.Repeat([]int{1, 2, 3, 4}, 25)...)
+	})
+}
+
+// TestPickSpreadsAbsentShare: what an absent endpoint leaves goes to all others
+// by weight, not to a neighbour, and it has its share again when it is back.
+func TestPickSpreadsAbsentShare(t *testing.T) {
+	forAlgorithms(t, func(t *testing.T, algorithm string) {
+		weights := []int{4, 1, 1, 2, 2}
+		endpoints := fleet(len(weights), weights...)
+		p := build(t, algorithm, endpoints)
+		f := func(what string) {
+			t.Helper()
+			want := make([]int, len(endpoints))
+			for i, e := range endpoints {
+				if e.Available() {
+					want[i] = e.Weight()
+				}
+			}
+			count(p, len(endpoints), 200) // time to see the change
+			assertShares(t, what, count(p, len(endpoints), 40_000), want)
+		}
+		endpoints[0].SetUp(false)
+		f("one down")
+		endpoints[3].SetUp(false)
+		f("two down")
+		endpoints[0].SetUp(true)
+		f("one back")
+		endpoints[1].SetWeight(7)
+		f("weight changed")
+		endpoints[2].SetWeight(0)
+		f("weight 0")
+		endpoints[4].Drain()
+		f("draining")
+	})
+}
+
+// TestPickRetrySpreads: second tries go to all others by weight.
+func TestPickRetrySpreads(t *testing.T) {
+	forAlgorithms(t, func(t *testing.T, algorithm string) {
+		p := build(t, algorithm, fleet(4, 6, 3, 2, 1))
+		var tried Tried
+		tried.Add(0)
+		counts := make([]int, 4)
+		for range 40_000 {
+			counts[p.Pick(0, &tried)]++
+		}
+		assertShares(t, "after a failure at 0", counts, []int{0, 3, 2, 1})
+	})
+}
+
+// TestPickByLoad keeps many requests in flight, of which a random one ends at a
+// time: who goes by load spreads those in flight by weight.
+func TestPickByLoad(t *testing.T) {
+	f := func(algorithm string, tolerance float64, weights ...int) {
+		t.Helper()
+		endpoints := fleet(len(weights), weights...)
+		p := build(t, algorithm, endpoints)
+		var inFlight []int
+		total := 0
+		for _, w := range weights {
+			total += w
+		}
+		begin := func() {
+			i := p.Pick(0, nil)
+			endpoints[i].Begin()
+			inFlight = append(inFlight, i)
+		}
+		for range 20 * total {
+			begin()
+		}
+		for range 50_000 {
+			end := rand.IntN(len(inFlight))
+			endpoints[inFlight[end]].End()
+			inFlight[end] = inFlight[len(inFlight)-1]
+			inFlight = inFlight[:len(inFlight)-1]
+			begin()
+		}
+		for i, w := range weights {
+			if got, want := float64(endpoints[i].InFlight()), float64(20*w); math.Abs(got-want) > tolerance*want {
+				t.Errorf("%s, weights %v: %v in flight at %d, want about %v", algorithm, weights, got, i, want)
+			}
+		}
+	}
+	f(LeastConnections, 0.06, 1, 1, 1)
+	f(LeastConnections, 0.06, 5, 3, 2)
+	f(P2C, 0.2, 1, 1, 1)
+	f(P2C, 0.2, 5, 3, 2)
+	long := slices.Repeat([]int{2, 1}, 25)
+	f(P2C, 0.4, long...)
+	f(LeastConnections, 0.4, long...)
+}
+
+// TestPickAvoidsLoaded: an endpoint that does not answer, and so holds more and
+// more requests, receives next to nothing from who goes by load.
+func TestPickAvoidsLoaded(t *testing.T) {
+	for _, algorithm := range []string{P2C, LeastConnections} {
+		for _, n := range []int{3, 20, 100} {
+			endpoints := fleet(n, 1)
+			for range 1000 {
+				endpoints[0].Begin()
+			}
+			got := count(build(t, algorithm, endpoints), n, 10_000)[0]
+			// Of two or more different endpoints one is always better; only
+			// when all draws bring the same one is it not compared.
+			if got > 40 {
+				t.Errorf("%s, %d endpoints: %d of 10000 picks went to the loaded one", algorithm, n, got)
+			}
+		}
+	}
+}
+
+// TestRoundRobinOrder looks at the picks themselves.
+func TestRoundRobinOrder(t *testing.T) {
+	endpoints := fleet(3, 5, 1, 1)
+	p := newRoundRobin(endpoints)
+	f := func(want string) {
+		t.Helper()
+		p.turn.Store(0)
+		var order []int32
+		for range len(want) {
+			order = append(order, int32(p.Pick(0, nil)))
+		}
+		if got := letters(order); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	f("aabacaaaabacaa")
+	endpoints[0].SetUp(false)
+	p.Pick(0, nil)
+	f("bcbcbc")
+	endpoints[1].SetWeight(2)
+	p.Pick(0, nil)
+	p.Pick(0, nil)
+	f("bcbbcb")
+}
+
+// TestRoundRobinStartsAnywhere: pickers of many gateways do not begin together.
+func TestRoundRobinStartsAnywhere(t *testing.T) {
+	first := make(map[int]bool)
+	for range 200 {
+		first[newRoundRobin(fleet(3, 1)).Pick(0, nil)] = true
+	}
+	if len(first) != 3 {
+		t.Errorf("200 pickers began with %v only", first)
+	}
+}
+
+// TestPickConcurrently has half of the endpoints come and go while many pick;
+// the other half stays, so that there always is something to pick.
+func TestPickConcurrently(t *testing.T) {
+	forAlgorithms(t, func(t *testing.T, algorithm string) {
+		for _, n := range []int{8, 64} {
+			endpoints := fleet(n, 1, 3)
+			banned := NewEndpoint(5, true) // down before anyone picks, for good
+			endpoints = append(endpoints, banned)
+			p := build(t, algorithm, endpoints)
+			banned.SetUp(false)
+
+			const pickers, picks = 4, 5000
+			counts := make([]atomic.Int64, len(endpoints))
+			var picking, changing sync.WaitGroup
+			var done atomic.Bool
+			changing.Go(func() {
+				for i := 0; !done.Load(); i++ {
+					e := endpoints[n/2+i%(n/2)]
+					switch i % 3 {
+					case 0:
+						e.SetUp(i%2 == 0)
+					case 1:
+						e.SetWeight(i % 5)
+					default:
+						e.SetUp(true)
+					}
+				}
+			})
+			for range pickers {
+				picking.Go(func() {
+					var tried Tried
+					for j := range picks {
+						tried.Reset()
+						tried.Add(j % (n / 2))
+						i := p.Pick(0, &tried)
+						if i < 0 || tried.Has(i) {
+							t.Errorf("picked %d", i)
+							return
+						}
+						endpoints[i].Begin()
+						counts[i].Add(1)
+						endpoints[i].End()
+					}
+				})
+			}
+			picking.Wait()
+			done.Store(true)
+			changing.Wait()
+
+			if got := counts[n].Load(); got != 0 {
+				t.Errorf("%d endpoints: %d picks of one that was down", n, got)
+			}
+			for i, e := range endpoints {
+				if e.InFlight() != 0 {
+					t.Errorf("endpoint %d has %d in flight", i, e.InFlight())
+				}
+			}
+			// The storm is over: shares must be those of the final state.
+			want := make([]int, len(endpoints))
+			for i, e := range endpoints {
+				if e.Available() {
+					want[i] = e.Weight()
+				}
+			}
+			count(p, len(endpoints), 60*len(endpoints))
+			assertShares(t, "after the storm", count(p, len(endpoints), 40_000), want)
+		}
+	})
+}
+
+// TestPickByWeightConcurrently: many at once still share by weight.
+func TestPickByWeightConcurrently(t *testing.T) {
+	forAlgorithms(t, func(t *testing.T, algorithm string) {
+		weights := []int{5, 3, 1, 1}
+		p := build(t, algorithm, fleet(len(weights), weights...))
+		total := make([]int, len(weights))
+		var mu sync.Mutex
+		var picking sync.WaitGroup
+		for range 8 {
+			picking.Go(func() {
+				counts := count(p, len(weights), 5000)
+				mu.Lock()
+				defer mu.Unlock()
+				for i, c := range counts {
+					total[i] += c
+				}
+			})
+		}
+		picking.Wait()
+		assertShares(t, "concurrent", total, weights)
+	})
+}

@@ -1,0 +1,77 @@
+package telemetry
+
+// family is one metric, as docs/metrics.md lists it.
+type family struct {
+	name   string
+	kind   string // counter, gauge or histogram
+	labels string // for the documentation
+	help   string
+}
+
+// familyIndex names a family: its place in families.
+type familyIndex int
+
+// The families, in the order of the page.
+const (
+	requestsTotal familyIndex = iota
+	requestsFlight
+	requestDuration
+	gatewayDuration
+	requestBytes
+	responseBytes
+	retriesTotal
+
+	upstreamRequests
+	upstreamFlight
+	upstreamDuration
+	upstreamOpened
+	upstreamReused
+	upstreamFailures
+	upstreamConnections
+	upstreamUp
+
+	configReloads
+	configSuccess
+	configTime
+	configInfo
+	connectionsAccepted
+	connectionsOpen
+	connectionsRefused
+	panicsTotal
+	logLinesWritten
+	logLinesDropped
+	logErrors
+	buildInfo
+)
+
+var families = [...]family{
+	requestsTotal:   {"velocity_requests_total", "counter", "route, code", "Finished requests by route and status class."},
+	requestsFlight:  {"velocity_requests_in_flight", "gauge", "route", "Requests being served."},
+	requestDuration: {"velocity_request_duration_seconds", "histogram", "route, code", "Time from the request header to the last byte of the answer."},
+	gatewayDuration: {"velocity_gateway_duration_seconds", "histogram", "route", "Time spent in the gateway itself: the duration without the waiting for upstreams."},
+	requestBytes:    {"velocity_request_body_bytes_total", "counter", "route", "Bytes of request bodies received."},
+	responseBytes:   {"velocity_response_body_bytes_total", "counter", "route", "Bytes of response bodies sent."},
+	retriesTotal:    {"velocity_retries_total", "counter", "route", "Upstream attempts beyond the first."},
+
+	upstreamRequests:    {"velocity_upstream_requests_total", "counter", "upstream, endpoint, code", "Replies of endpoints by status class."},
+	upstreamFlight:      {"velocity_upstream_requests_in_flight", "gauge", "upstream, endpoint", "Attempts under way."},
+	upstreamDuration:    {"velocity_upstream_duration_seconds", "histogram", "upstream, endpoint", "Time from sending an attempt to the header of its reply."},
+	upstreamOpened:      {"velocity_upstream_connections_opened_total", "counter", "upstream, endpoint", "Connections opened for an attempt."},
+	upstreamReused:      {"velocity_upstream_connections_reused_total", "counter", "upstream, endpoint", "Attempts sent over a connection that was already open."},
+	upstreamFailures:    {"velocity_upstream_failures_total", "counter", "upstream, endpoint, kind", "Attempts without a usable reply: connect_failed, timeout, reset, protocol_error or pool_exhausted."},
+	upstreamConnections: {"velocity_upstream_connections_open", "gauge", "upstream, endpoint", "Open connections, idle ones included."},
+	upstreamUp:          {"velocity_upstream_endpoint_up", "gauge", "upstream, endpoint", "1 when the endpoint is offered requests, else 0."},
+
+	configReloads:       {"velocity_config_reloads_total", "counter", "result", "Configurations received: applied, unchanged or failed."},
+	configSuccess:       {"velocity_config_last_reload_success", "gauge", "", "1 when the last reload was applied or changed nothing, 0 when it failed."},
+	configTime:          {"velocity_config_last_reload_success_timestamp_seconds", "gauge", "", "Unix time of the last reload that did not fail."},
+	configInfo:          {"velocity_config_info", "gauge", "hash", "Always 1; the label identifies the running configuration."},
+	connectionsAccepted: {"velocity_connections_accepted_total", "counter", "", "Client connections accepted."},
+	connectionsOpen:     {"velocity_connections_open", "gauge", "", "Client connections open."},
+	connectionsRefused:  {"velocity_connections_refused_total", "counter", "", "Client connections closed unserved because of a limit."},
+	panicsTotal:         {"velocity_panics_total", "counter", "", "Panics caught while serving a request."},
+	logLinesWritten:     {"velocity_access_log_lines_written_total", "counter", "", "Access log lines written."},
+	logLinesDropped:     {"velocity_access_log_lines_dropped_total", "counter", "", "Access log lines lost to a full buffer or a failing writer."},
+	logErrors:           {"velocity_access_log_write_errors_total", "counter", "", "Failed writes of the access log."},
+	buildInfo:           {"velocity_build_info", "gauge", "version, go_version", "Always 1; the labels name the build."},
+}
