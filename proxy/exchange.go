@@ -34,9 +34,6 @@ type Exchange struct {
 	Route *Route
 	// Err is why the gateway answers with an error; nil otherwise.
 	Err *Error
-	// ClientIP is the client's address: the peer's or, behind trusted proxies,
-	// the one they forwarded.
-	ClientIP netip.Addr
 	// RequestID names the request in logs, error bodies and at the upstream.
 	RequestID []byte
 	// Path is the canonical path.
@@ -46,6 +43,7 @@ type Exchange struct {
 	snap   *Snapshot
 	fields fields
 	peer   netip.AddrPort
+	client netip.Addr // the peer or, behind trusted proxies, whom they forwarded
 
 	start           time.Time
 	host            []byte // lower case, without port
@@ -124,7 +122,7 @@ func (x *Exchange) identify() {
 	if x.trusted {
 		ip = x.forwardedClient(ip)
 	}
-	x.ClientIP = ip
+	x.client = ip
 
 	if id, ok := x.fields.Header(x.snap.RequestIDHeader); ok {
 		if x.snap.KeepRequestID && wellFormedID(id) {
@@ -190,6 +188,10 @@ func wellFormedID(id []byte) bool {
 	return true
 }
 
+// ClientIP returns the client's address: the peer's or, behind trusted proxies,
+// the one they forwarded.
+func (x *Exchange) ClientIP() netip.Addr { return x.client }
+
 // Method returns the request's method.
 func (x *Exchange) Method() []byte { return x.Ctx.Method() }
 
@@ -214,7 +216,7 @@ type view Exchange
 
 func (v *view) Header(name string) ([]byte, bool) { return v.fields.Header(name) }
 func (v *view) Cookie(name string) ([]byte, bool) { return v.fields.cookieValue(name) }
-func (v *view) ClientIP() netip.Addr              { return (*Exchange)(v).ClientIP }
+func (v *view) ClientIP() netip.Addr              { return v.client }
 
 // Query decodes the value: a predicate on "a b" matches a+b and a%20b alike.
 func (v *view) Query(name string) ([]byte, bool) {
@@ -248,7 +250,7 @@ func unhex(c byte) byte {
 	case '0' <= c && c <= '9':
 		return c - '0'
 	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return c|0x20 - 'a' + 10
+		return c | 0x20 - 'a' + 10
 	}
 	return 255
 }
@@ -257,7 +259,7 @@ func unhex(c byte) byte {
 func (x *Exchange) AppendVar(dst []byte, v transform.Var, name string) []byte {
 	switch v {
 	case transform.ClientIP:
-		return x.ClientIP.AppendTo(dst)
+		return x.client.AppendTo(dst)
 	case transform.RequestID:
 		return append(dst, x.RequestID...)
 	case transform.Host:

@@ -282,4 +282,3 @@ func (f *fields) cookieValue(name string) ([]byte, bool) {
 	}
 	return nil, false
 }
-

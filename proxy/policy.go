@@ -47,8 +47,8 @@ func (r *responseEditor) Add(name string, value []byte) {
 
 func (r *responseEditor) Remove(name string) { (*fasthttp.ResponseHeader)(r).Del(name) }
 
-// Respond is an Answer with a fixed response.
-type Respond struct {
+// FixedResponse is an Answer with a fixed response.
+type FixedResponse struct {
 	Status      int
 	ContentType string
 	Body        []byte
@@ -56,7 +56,7 @@ type Respond struct {
 }
 
 // Answer implements Answer.
-func (a *Respond) Answer(x *Exchange) {
+func (a *FixedResponse) Answer(x *Exchange) {
 	resp := &x.Ctx.Response
 	resp.SetStatusCode(a.Status)
 	if len(a.Body) > 0 {

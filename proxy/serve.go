@@ -153,32 +153,39 @@ func (x *Exchange) readHost() bool {
 	return len(name) > 0
 }
 
-// matchRoute finds the route. A CORS preflight finds the route of the method
-// it asks about, if that route answers preflights.
+// matchRoute finds the route, unless the gateway answers the path itself.
 func (x *Exchange) matchRoute() bool {
+	if x.snap.Local != nil && x.snap.Local(x) {
+		return false
+	}
+	if !x.findRoute() {
+		return false
+	}
+	x.Route.Metrics.Begin(x.shard())
+	if x.encodedSlash && !x.Route.KeepEncodedSlashes {
+		return x.refuse(ErrEncodedSlash)
+	}
+	return true
+}
+
+// findRoute asks the table. A CORS preflight finds the route of the method it
+// asks about, if that route answers preflights.
+func (x *Exchange) findRoute() bool {
 	x.match = router.Request{Host: x.host, Method: x.Method(), Path: x.Path, Fields: (*view)(x)}
 	if x.isPreflight() {
 		x.match.Method = x.requestedMethod
 		if r, outcome, _ := x.snap.Table.Match(&x.match, &x.params); outcome == router.Found && r.CORS {
 			x.Route, x.preflight = r, true
-			r.Metrics.Begin(x.shard())
 			return true
 		}
 		x.match.Method = x.Method()
 	}
 	r, outcome, allow := x.snap.Table.Match(&x.match, &x.params)
-	if outcome == router.Found {
+	switch outcome {
+	case router.Found:
 		x.Route = r
-		r.Metrics.Begin(x.shard())
-		if x.encodedSlash && !r.KeepEncodedSlashes {
-			return x.refuse(ErrEncodedSlash)
-		}
 		return true
-	}
-	if x.snap.Fallback != nil && x.snap.Fallback(x) {
-		return false
-	}
-	if outcome == router.MethodNotAllowed {
+	case router.MethodNotAllowed:
 		x.allow = allow
 		return x.refuse(ErrMethod)
 	}

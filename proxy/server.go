@@ -119,7 +119,7 @@ func (s *Server) close(x *Exchange) {
 	e.RequestID = x.RequestID
 	e.UserAgent = x.fields.value(userAgent)
 	e.Referer = x.fields.value(referer)
-	e.ClientIP, e.Peer = x.ClientIP, x.peer
+	e.ClientIP, e.Peer = x.client, x.peer
 	e.Attempts = x.attempts
 	e.ConnReused = x.connReused
 	e.Source = telemetry.SourceUpstream
@@ -140,6 +140,8 @@ func (s *Server) close(x *Exchange) {
 	if x.Route != nil {
 		e.Route = x.Route.Name
 		metrics = x.Route.Metrics
+	} else {
+		metrics.Begin(e.Shard)
 	}
 	e.RequestHeaders = &x.fields
 	e.ResponseHeaders = (*responseFields)(x)

@@ -33,14 +33,10 @@ type Snapshot struct {
 	// request body and for the client to take more of a streamed response.
 	// Zero means no limit.
 	ReadTimeout, WriteTimeout time.Duration
-	// Reserved, when set, is asked before the table for paths that the
-	// gateway itself answers if no route does.
-	Fallback Fallback
+	// Local, when set, is asked before the table: it answers what is the
+	// gateway's own, such as /health, and reports whether it did.
+	Local func(x *Exchange) bool
 }
-
-// Fallback answers requests that no route takes, such as /health. It reports
-// whether it did.
-type Fallback func(x *Exchange) bool
 
 // Forwarding says which fields tell an upstream about the client.
 type Forwarding struct {

@@ -40,20 +40,22 @@ func (u *Upstream) Name() string { return u.name }
 // that all its attempts pick from the same list.
 func (u *Upstream) State() *State { return u.state.Load() }
 
-// Set replaces endpoints and picker in one step. Attempts under way keep the
-// state they took.
-func (u *Upstream) Set(algorithm string, endpoints []*Endpoint) error {
+// NewState checks a list of endpoints and prepares its picker.
+func NewState(algorithm string, endpoints []*Endpoint) (*State, error) {
 	live := make([]*balancer.Endpoint, len(endpoints))
 	for i, e := range endpoints {
 		live[i] = e.Live
 	}
 	picker, err := balancer.NewPicker(algorithm, live)
 	if err != nil {
-		return fmt.Errorf("set endpoints of upstream %q: %w", u.name, err)
+		return nil, fmt.Errorf("prepare endpoints: %w", err)
 	}
-	u.state.Store(&State{Algorithm: algorithm, Endpoints: endpoints, picker: picker})
-	return nil
+	return &State{Algorithm: algorithm, Endpoints: endpoints, picker: picker}, nil
 }
+
+// Set replaces endpoints and picker in one step. Attempts under way keep the
+// state they took.
+func (u *Upstream) Set(s *State) { u.state.Store(s) }
 
 // Pick chooses an endpoint that is available and not in tried, marks it tried
 // and returns it. It returns nil when there is none left.

@@ -1,0 +1,233 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/salgue441/velocity/balancer/health"
+	"github.com/salgue441/velocity/internal/config"
+	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/proxy/upstream"
+)
+
+// warmTime bounds the wait for the first probes of new endpoints before a swap.
+const warmTime = time.Second
+
+// reloadTry is how the last attempt to load a configuration ended.
+type reloadTry struct {
+	at       time.Time
+	err      error
+	problems config.Problems
+}
+
+// Reload reads the configuration again and applies it. It reports whether
+// anything changed. An error, config.Problems when the document is bad, leaves
+// the running configuration in place. Calls are serialised; one that finds
+// nothing new is cheap.
+func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
+	g.applying.Lock()
+	defer g.applying.Unlock()
+	started := time.Now()
+	defer func() {
+		result := telemetry.ReloadApplied
+		switch {
+		case err != nil:
+			result = telemetry.ReloadFailed
+		case !changed:
+			result = telemetry.ReloadUnchanged
+		}
+		g.metrics.Reloaded(result, time.Now())
+	}()
+	c, err := config.Load(g.options.ConfigPath, g.options.Env)
+	if err != nil {
+		g.failReload(err)
+		return false, err
+	}
+	if running := g.running.Load(); running != nil && running.plan.config.Hash() == c.Hash() {
+		g.noteReload(nil, nil)
+		g.watch.set(config.Files(c), config.Dirs(c))
+		return false, nil
+	}
+	if err := g.apply(ctx, c); err != nil {
+		g.failReload(err)
+		return false, err
+	}
+	g.log.Info("configuration applied",
+		zap.String("hash", c.Hash()), zap.Int("routes", len(c.Routes)), zap.Duration("took", time.Since(started)))
+	return true, nil
+}
+
+func (g *Gateway) failReload(err error) {
+	var problems config.Problems
+	errors.As(err, &problems)
+	g.noteReload(err, problems)
+	g.log.Error("configuration refused, the running one stays", zap.Error(err))
+}
+
+func (g *Gateway) noteReload(err error, problems config.Problems) {
+	g.lastReload.Store(&reloadTry{at: time.Now(), err: err, problems: problems})
+}
+
+// apply builds, warms and swaps. Nothing before the swap changes what runs,
+// and nothing after it can fail.
+func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
+	p, err := build(c, g.living, g.registry)
+	if err != nil {
+		g.retainMetrics() // forget handles of what will not run
+		return err
+	}
+	next := &running{plan: p, at: time.Now(), revision: 1}
+	before := g.running.Load()
+	if before != nil {
+		next.revision = before.revision + 1
+	}
+	if err := g.openAccessLog(c, before, next); err != nil {
+		return err
+	}
+	handler, err := g.adminHandler(c)
+	if err != nil {
+		return err
+	}
+	p.snapshot.Local = g.local(c, handler)
+
+	g.watchHealth(p)
+	warmed, cancel := context.WithTimeout(ctx, warmTime)
+	if err := g.checker.Round(warmed); err != nil && ctx.Err() == nil {
+		g.log.Warn("not every new endpoint was probed before the swap", zap.Duration("waited", warmTime))
+	}
+	cancel()
+
+	for _, u := range p.upstreams {
+		for i, e := range u.state.Endpoints {
+			e.Live.SetWeight(u.weights[i])
+			if u.probe == nil {
+				e.Live.SetUp(true) // it may have had a check before
+			}
+		}
+		u.upstream.Set(u.state)
+	}
+	g.proxy.Swap(p.snapshot)
+	g.adminServing.Store(&handler)
+	g.running.Store(next)
+
+	g.retire(p)
+	g.retainMetrics()
+	g.metrics.SetConfig(c.Hash())
+	if err := g.level.UnmarshalText([]byte(c.Observability.Log.Level)); err != nil {
+		return fmt.Errorf("BUG: validated log level: %w", err)
+	}
+	if before != nil && before.accessLog != next.accessLog {
+		g.retireAccessLog(before.accessLog)
+	}
+	g.acceptorSettings(c)
+	g.watch.set(config.Files(c), config.Dirs(c))
+	for _, w := range g.warnings(p, before) {
+		g.log.Warn("configuration: " + w)
+	}
+	g.noteReload(nil, nil)
+	return nil
+}
+
+// watchHealth points the checker at the plan's endpoints. Endpoints that stay
+// keep their state and schedule.
+func (g *Gateway) watchHealth(p *plan) {
+	for _, u := range p.upstreams {
+		if u.probe == nil {
+			g.checker.Remove(u.upstream.Name())
+			continue
+		}
+		targets := make([]health.Target, len(u.state.Endpoints))
+		for i, e := range u.state.Endpoints {
+			targets[i] = health.Target{URL: e.Target, Endpoint: e.Live, TLS: e.TLSConfig()}
+		}
+		g.checker.Set(u.upstream.Name(), *u.probe, targets)
+	}
+}
+
+// retire replaces the living table. Endpoints that are no longer wanted take
+// no new requests; those under way finish, and their connections close.
+func (g *Gateway) retire(p *plan) {
+	wanted := living{
+		upstreams: make(map[string]*upstream.Upstream, len(p.upstreams)),
+		endpoints: p.endpoints,
+	}
+	for _, u := range p.upstreams {
+		wanted.upstreams[u.upstream.Name()] = u.upstream
+	}
+	for name := range g.living.upstreams {
+		if wanted.upstreams[name] == nil {
+			g.checker.Remove(name)
+		}
+	}
+	for key, e := range g.living.endpoints {
+		if wanted.endpoints[key] == nil {
+			e.Live.Drain()
+			e.CloseIdle()
+		}
+	}
+	for key, e := range wanted.endpoints {
+		if g.living.endpoints[key] == nil {
+			e.Metrics.Observe(func() telemetry.EndpointState {
+				open, _ := e.Connections()
+				return telemetry.EndpointState{Up: e.Live.Available(), Connections: open}
+			})
+		}
+	}
+	g.living = wanted
+}
+
+// retainMetrics unregisters the handles of routes and endpoints that are gone.
+func (g *Gateway) retainMetrics() {
+	r := g.running.Load()
+	if r == nil {
+		return
+	}
+	routes := make([]string, len(r.plan.routes))
+	for i, route := range r.plan.routes {
+		routes[i] = route.Name
+	}
+	endpoints := make([][2]string, 0, len(r.plan.endpoints))
+	for key := range r.plan.endpoints {
+		endpoints = append(endpoints, [2]string{key.upstream, key.target})
+	}
+	g.registry.Retain(routes, endpoints)
+}
+
+// warnings are the plan's, and those about settings that wait for a restart.
+func (g *Gateway) warnings(p *plan, before *running) []string {
+	var out []string
+	for _, w := range p.warnings {
+		out = append(out, w.String())
+	}
+	if before == nil {
+		return out
+	}
+	was, is := before.plan.config, p.config
+	for _, s := range []struct {
+		what    string
+		changed bool
+	}{
+		{"server.host and server.port", was.Server.Host != is.Server.Host || was.Server.Port != is.Server.Port},
+		{"admin.enabled, admin.host, admin.port and admin.tls", was.Admin.Enabled != is.Admin.Enabled || was.Admin.Host != is.Admin.Host ||
+			was.Admin.Port != is.Admin.Port || was.Admin.TLS != is.Admin.TLS},
+		{"observability.log.format", was.Observability.Log.Format != is.Observability.Log.Format},
+	} {
+		if s.changed {
+			out = append(out, s.what+" changed: the new value takes effect at the next start")
+		}
+	}
+	return out
+}
+
+// acceptorSettings brings the listener's limits in line.
+func (g *Gateway) acceptorSettings(c *config.Config) {
+	if g.acceptor == nil {
+		return // before the start, and when only explaining
+	}
+	g.acceptor.setLimit(c.Server.MaxConnections)
+	g.ensureServer(settingsOf(&c.Server))
+}

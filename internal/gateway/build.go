@@ -1,0 +1,482 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/salgue441/velocity/admin"
+	"github.com/salgue441/velocity/balancer"
+	"github.com/salgue441/velocity/balancer/health"
+	"github.com/salgue441/velocity/internal/config"
+	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/proxy"
+	"github.com/salgue441/velocity/proxy/router"
+	"github.com/salgue441/velocity/proxy/transform"
+	"github.com/salgue441/velocity/proxy/upstream"
+)
+
+// plan is what a configuration becomes: everything made, nothing started and
+// nothing changed yet.
+type plan struct {
+	config    *config.Config
+	snapshot  *proxy.Snapshot
+	routes    []*proxy.Route // in the order of the configuration
+	upstreams []plannedUpstream
+	endpoints map[endpointKey]*upstream.Endpoint
+	warnings  config.Problems
+}
+
+// plannedUpstream is an upstream and the state it is about to get.
+type plannedUpstream struct {
+	upstream *upstream.Upstream
+	state    *upstream.State
+	weights  []int
+	probe    *health.Probe // nil without a health check
+}
+
+// builder makes a plan.
+type builder struct {
+	config   *config.Config
+	living   living
+	registry *telemetry.Registry
+	plan     plan
+	problems config.Problems
+	cors     *proxy.Phase // of the plugin, for routes without their own
+}
+
+// build turns a configuration into a plan. Parts that live on are taken from
+// the living table by identity. The error is config.Problems.
+func build(c *config.Config, l living, registry *telemetry.Registry) (*plan, error) {
+	b := &builder{config: c, living: l, registry: registry}
+	b.plan.config = c
+	b.plan.endpoints = make(map[endpointKey]*upstream.Endpoint)
+	b.plan.snapshot = &proxy.Snapshot{
+		Trusted: c.Server.TrustedProxies,
+		Forwarding: proxy.Forwarding{
+			XForwarded: c.Server.Forwarding.XForwarded,
+			Forwarded:  c.Server.Forwarding.Forwarded,
+			Via:        c.Server.Forwarding.Via,
+		},
+		RequestIDHeader: c.Server.RequestID.Header,
+		KeepRequestID:   c.Server.RequestID.TrustInbound,
+		NoRoute:         registry.Route(telemetry.NoRoute),
+		ReadTimeout:     time.Duration(c.Server.ReadTimeout),
+		WriteTimeout:    time.Duration(c.Server.WriteTimeout),
+	}
+	b.buildPlugins()
+	named := b.buildUpstreams()
+	b.buildRoutes(named)
+	b.plan.warnings = append(slices.Clone(c.Warnings), b.problems...)
+	for _, p := range b.problems {
+		if !p.Warning {
+			return nil, b.problems
+		}
+	}
+	return &b.plan, nil
+}
+
+func (b *builder) buildPlugins() {
+	for _, p := range b.config.Plugins {
+		if !p.Enabled || p.Name != "cors" {
+			continue
+		}
+		phase, err := proxy.NewCORSPhase(corsPolicy(&p.Config))
+		if err != nil {
+			b.problems = append(b.problems, config.Problem{
+				File: p.Origin.File, Line: p.Origin.Line, Path: "plugins." + p.Name + ".config", Message: err.Error(),
+			})
+			continue
+		}
+		b.cors = &phase
+	}
+}
+
+func corsPolicy(c *config.CORS) proxy.CORSPolicy {
+	return proxy.CORSPolicy{
+		Origins:        c.AllowedOrigins,
+		Methods:        c.AllowedMethods,
+		Headers:        c.AllowedHeaders,
+		Exposed:        c.ExposedHeaders,
+		Credentials:    c.AllowCredentials,
+		MaxAge:         time.Duration(c.MaxAge),
+		PrivateNetwork: c.AllowPrivateNetwork,
+	}
+}
+
+// buildUpstreams plans the named upstreams.
+func (b *builder) buildUpstreams() map[string]*config.Upstream {
+	named := make(map[string]*config.Upstream, len(b.config.Upstreams))
+	for i := range b.config.Upstreams {
+		c := &b.config.Upstreams[i]
+		named[c.Name] = c
+		b.buildUpstream(c, func(field, message string) {
+			b.problems = append(b.problems, b.config.UpstreamProblemAt(i, field, message, false))
+		})
+	}
+	return named
+}
+
+// buildUpstream plans one upstream and returns it, nil after a problem.
+func (b *builder) buildUpstream(c *config.Upstream, problem func(field, message string)) *upstream.Upstream {
+	settings, fingerprint, err := transportSettings(c)
+	if err != nil {
+		problem("tls", err.Error())
+		return nil
+	}
+	p := plannedUpstream{upstream: b.living.upstreams[c.Name]}
+	if p.upstream == nil {
+		p.upstream = upstream.New(c.Name)
+	}
+	var endpoints []*upstream.Endpoint
+	for i, t := range c.Targets {
+		key := endpointKey{c.Name, t.URL, fingerprint}
+		e := b.living.endpoints[key]
+		if e == nil {
+			// With a check, an endpoint is down until its first success.
+			live := balancer.NewEndpoint(t.Weight, c.HealthCheck == nil)
+			e, err = upstream.NewEndpoint(t.URL, live, b.registry.Endpoint(c.Name, t.URL), settings)
+			if err != nil {
+				problem("targets["+strconv.Itoa(i)+"].url", err.Error())
+				continue
+			}
+		}
+		b.plan.endpoints[key] = e
+		endpoints = append(endpoints, e)
+		p.weights = append(p.weights, t.Weight)
+	}
+	p.state, err = upstream.NewState(c.Balance.Algorithm, endpoints)
+	if err != nil {
+		problem("balance.algorithm", err.Error())
+		return nil
+	}
+	if c.HealthCheck != nil {
+		p.probe = healthProbe(c.HealthCheck)
+	}
+	b.plan.upstreams = append(b.plan.upstreams, p)
+	return p.upstream
+}
+
+func healthProbe(c *config.HealthCheck) *health.Probe {
+	p := &health.Probe{
+		Method: c.Method, Path: c.Path, Host: c.Host,
+		Interval: time.Duration(c.Interval), Timeout: time.Duration(c.Timeout),
+		Rise: c.Rise, Fall: c.Fall,
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
+		p.Headers = append(p.Headers, [2]string{name, c.Headers[name]})
+	}
+	for _, r := range c.ExpectedStatuses {
+		p.Expect = append(p.Expect, health.StatusRange{From: r.From, To: r.To})
+	}
+	return p
+}
+
+// transportSettings returns the settings of an upstream's connections and a
+// fingerprint of them. A CA file counts by its content: a renewed one makes
+// new endpoints.
+func transportSettings(c *config.Upstream) (upstream.Settings, string, error) {
+	s := upstream.Settings{
+		ConnectTimeout:   time.Duration(c.ConnectTimeout),
+		MaxConnections:   c.Pool.MaxConnections,
+		MaxWait:          time.Duration(c.Pool.MaxWait),
+		IdleTimeout:      time.Duration(c.Pool.IdleTimeout),
+		MaxLifetime:      time.Duration(c.Pool.MaxLifetime),
+		DisableKeepAlive: !c.Pool.KeepAlive,
+	}
+	var ca []byte
+	if c.TLS.CAFile != "" || c.TLS.ServerName != "" {
+		s.TLS = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName}
+	}
+	if c.TLS.CAFile != "" {
+		var err error
+		if ca, err = os.ReadFile(c.TLS.CAFile); err != nil {
+			return s, "", fmt.Errorf("read ca_file: %w", err)
+		}
+		s.TLS.RootCAs = x509.NewCertPool()
+		if !s.TLS.RootCAs.AppendCertsFromPEM(ca) {
+			return s, "", errors.New("read ca_file: no PEM certificate in " + c.TLS.CAFile)
+		}
+	}
+	fingerprint := fmt.Sprint(s.ConnectTimeout, s.MaxConnections, s.MaxWait, s.IdleTimeout, s.MaxLifetime, s.DisableKeepAlive,
+		c.TLS.ServerName, string(ca))
+	return s, fingerprint, nil
+}
+
+// buildRoutes compiles the routes and the table over them.
+func (b *builder) buildRoutes(named map[string]*config.Upstream) {
+	planned := make(map[string]*upstream.Upstream, len(b.plan.upstreams))
+	for _, p := range b.plan.upstreams {
+		planned[p.upstream.Name()] = p.upstream
+	}
+	var table router.Builder[*proxy.Route]
+	for i := range b.config.Routes {
+		c := &b.config.Routes[i]
+		route := b.buildRoute(i, c, named, planned)
+		b.plan.routes = append(b.plan.routes, route)
+		if err := table.Add(pattern(c), route); err != nil {
+			b.addPatternProblems(i, err)
+		}
+	}
+	if len(b.problems) > 0 {
+		return // indices into the table would not be those of the routes
+	}
+	t, problems := table.Build()
+	for _, p := range problems {
+		b.problems = append(b.problems, b.config.ProblemAt(p.Route, "path", p.Message, true))
+	}
+	b.plan.snapshot.Table = t
+}
+
+func (b *builder) addPatternProblems(route int, err error) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		b.problems = append(b.problems, b.config.ProblemAt(route, "path", err.Error(), false))
+		return
+	}
+	for _, err := range joined.Unwrap() {
+		var fe *router.FieldError
+		if errors.As(err, &fe) {
+			b.problems = append(b.problems, b.config.ProblemAt(route, fe.Field, fe.Err.Error(), false))
+		}
+	}
+}
+
+func pattern(c *config.Route) router.Pattern {
+	return router.Pattern{
+		Name:           c.Name,
+		Hosts:          c.Hosts,
+		Path:           c.Path,
+		Methods:        c.Methods,
+		Headers:        matchers(c.Match.Headers),
+		Queries:        matchers(c.Match.Queries),
+		Cookies:        matchers(c.Match.Cookies),
+		ClientCIDRs:    c.Match.ClientCIDRs,
+		NotClientCIDRs: c.Match.NotClientCIDRs,
+		Priority:       c.Priority,
+	}
+}
+
+func matchers(predicates []config.Predicate) []router.Matcher {
+	var out []router.Matcher
+	for _, p := range predicates {
+		m := router.Matcher{Name: p.Name, Invert: p.Invert}
+		switch {
+		case p.Exact != nil:
+			m.Kind, m.Value = router.Exact, *p.Exact
+		case p.Prefix != "":
+			m.Kind, m.Value = router.Prefix, p.Prefix
+		case p.Regex != "":
+			m.Kind, m.Value = router.Regex, p.Regex
+		default:
+			m.Kind = router.Present
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// buildRoute compiles one route.
+func (b *builder) buildRoute(i int, c *config.Route, named map[string]*config.Upstream, planned map[string]*upstream.Upstream) *proxy.Route {
+	problem := func(field string, err error) {
+		b.problems = append(b.problems, b.config.ProblemAt(i, field, err.Error(), false))
+	}
+	r := &proxy.Route{
+		Name:               c.Name,
+		Metrics:            b.registry.Route(c.Name),
+		KeepEncodedSlashes: c.EncodedSlashes == "keep",
+		Timeout:            time.Duration(c.Timeout),
+		Retry: proxy.RetryPolicy{
+			Attempts:      c.Retries.Attempts,
+			BudgetPercent: c.Retries.Budget.Percent,
+			BudgetFloor:   c.Retries.Budget.Min,
+		},
+	}
+	switch c.UpstreamHost {
+	case "preserve":
+	case "target":
+		r.TargetHost = true
+	default:
+		r.UpstreamHost = []byte(c.UpstreamHost)
+	}
+	var err error
+	spec := transform.RewriteSpec{StripPrefix: c.StripPrefix}
+	if c.Rewrite != nil {
+		spec.Template, spec.Pattern, spec.Replacement = string(c.Rewrite.Path), c.Rewrite.Regex, c.Rewrite.Replacement
+	}
+	if r.Rewrite, err = transform.CompileRewrite(spec); err != nil {
+		problem("rewrite", err)
+	}
+	b.buildPhases(c, r, problem)
+
+	switch {
+	case c.Redirect != nil:
+		r.Answer = b.buildRedirect(c.Redirect, problem)
+	case c.Respond != nil:
+		r.Answer = b.buildRespond(c.Respond, problem)
+	case c.Upstream != "":
+		if up := named[c.Upstream]; up != nil {
+			r.Upstream, r.ReplyTimeout = planned[c.Upstream], time.Duration(up.ResponseTimeout)
+		}
+	default:
+		up := b.config.InlineUpstream(i)
+		r.ReplyTimeout = time.Duration(up.ResponseTimeout)
+		r.Upstream = b.buildUpstream(up, func(field, message string) { problem(field, errors.New(message)) })
+	}
+	return r
+}
+
+func (b *builder) buildPhases(c *config.Route, r *proxy.Route, problem func(string, error)) {
+	var phases []proxy.Phase
+	switch {
+	case c.CORS != nil:
+		phase, err := proxy.NewCORSPhase(corsPolicy(c.CORS))
+		if err != nil {
+			problem("cors", err)
+		}
+		phases, r.CORS = append(phases, phase), true
+	case b.cors != nil:
+		phases, r.CORS = append(phases, *b.cors), true
+	}
+	request, err := transform.Compile(headerOps(&c.Headers.Request))
+	if err != nil {
+		problem("headers.request", err)
+	}
+	response, err := transform.Compile(headerOps(&c.Headers.Response))
+	if err != nil {
+		problem("headers.response", err)
+	}
+	if !request.Empty() || !response.Empty() {
+		phases = append(phases, proxy.NewHeaderPhase(request, response))
+	}
+	r.SetPhases(phases)
+}
+
+// headerOps orders the edits by name, since YAML maps have no order.
+func headerOps(h *config.HeaderOps) []transform.Op {
+	var ops []transform.Op
+	for _, name := range h.Remove {
+		ops = append(ops, transform.Op{Verb: transform.Remove, Name: name})
+	}
+	ops = append(ops, templateOps(transform.Set, h.Set)...)
+	return append(ops, templateOps(transform.Add, h.Add)...)
+}
+
+func templateOps(verb transform.Verb, values map[string]config.Template) []transform.Op {
+	var ops []transform.Op
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		ops = append(ops, transform.Op{Verb: verb, Name: name, Value: string(values[name])})
+	}
+	return ops
+}
+
+func (b *builder) buildRedirect(c *config.Redirect, problem func(string, error)) proxy.Answer {
+	a := &proxy.Redirect{Code: c.Code, Scheme: c.Scheme, Host: c.Host, Port: c.Port, StripQuery: c.StripQuery}
+	if c.Path != "" {
+		t, err := transform.ParseTemplate(string(c.Path))
+		if err != nil {
+			problem("redirect.path", err)
+		}
+		a.Path = &t
+	}
+	return a
+}
+
+func (b *builder) buildRespond(c *config.Respond, problem func(string, error)) proxy.Answer {
+	program, err := transform.Compile(templateOps(transform.Set, c.Headers))
+	if err != nil {
+		problem("respond.headers", err)
+	}
+	return &proxy.FixedResponse{Status: c.Status, ContentType: c.ContentType, Body: []byte(c.Body), Headers: program}
+}
+
+// describe is a route as the management API shows it.
+func describe(c *config.Route, r *proxy.Route) admin.Route {
+	v := admin.Route{
+		Name: c.Name, Origin: c.Origin.String(), Hosts: c.Hosts, Path: c.Path, Methods: c.Methods,
+		Predicates: predicates(&c.Match), Priority: c.Priority, Action: action(c, r), Phases: phaseNames(r),
+	}
+	return v
+}
+
+func action(c *config.Route, r *proxy.Route) admin.Action {
+	switch {
+	case c.Redirect != nil:
+		return admin.Action{Type: "redirect", Status: c.Redirect.Code, Location: location(c.Redirect)}
+	case c.Respond != nil:
+		return admin.Action{Type: "respond", Status: c.Respond.Status}
+	}
+	return admin.Action{Type: "forward", Upstream: r.Upstream.Name()}
+}
+
+func location(c *config.Redirect) string {
+	s := ""
+	if c.Scheme != "" || c.Host != "" || c.Port != 0 {
+		s = cmpOr(c.Scheme, "${scheme}") + "://" + cmpOr(c.Host, "${host}")
+		if c.Port != 0 {
+			s += ":" + strconv.Itoa(c.Port)
+		}
+	}
+	return s + cmpOr(string(c.Path), "${path}")
+}
+
+func cmpOr(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// phaseNames lists what a request meets, in order, as explain prints it.
+func phaseNames(r *proxy.Route) []string {
+	names := []string{}
+	for _, p := range r.Phases() {
+		names = append(names, p.Slot.String()+": "+p.Name)
+	}
+	if !r.Rewrite.Empty() {
+		names = append(names, "shape: path")
+	}
+	if r.Answer != nil {
+		return append(names, "answer")
+	}
+	return append(names, "forward: "+r.Upstream.Name())
+}
+
+// predicates puts the conditions of a route in words.
+func predicates(m *config.Match) []string {
+	words := []string{}
+	add := func(what string, list []config.Predicate) {
+		for _, p := range list {
+			not := ""
+			if p.Invert {
+				not = "not "
+			}
+			switch {
+			case p.Exact != nil:
+				words = append(words, not+what+" "+p.Name+" is "+strconv.Quote(*p.Exact))
+			case p.Prefix != "":
+				words = append(words, not+what+" "+p.Name+" begins with "+strconv.Quote(p.Prefix))
+			case p.Regex != "":
+				words = append(words, not+what+" "+p.Name+" matches "+strconv.Quote(p.Regex))
+			default:
+				words = append(words, not+what+" "+p.Name+" is present")
+			}
+		}
+	}
+	add("header", m.Headers)
+	add("query", m.Queries)
+	add("cookie", m.Cookies)
+	for _, c := range m.ClientCIDRs {
+		words = append(words, "client in "+c.String())
+	}
+	for _, c := range m.NotClientCIDRs {
+		words = append(words, "client not in "+c.String())
+	}
+	return words
+}

@@ -1,0 +1,296 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/salgue441/velocity/admin"
+	"github.com/salgue441/velocity/balancer/health"
+	"github.com/salgue441/velocity/internal/config"
+	"github.com/salgue441/velocity/proxy"
+	"github.com/salgue441/velocity/proxy/upstream"
+)
+
+var _ admin.Runtime = (*Gateway)(nil)
+
+// adminHandler makes the management API for a configuration.
+func (g *Gateway) adminHandler(c *config.Config) (fasthttp.RequestHandler, error) {
+	return admin.NewHandler(adminRuntime{g}, admin.Options{
+		Token:              c.Admin.Token.Reveal(),
+		ClientCertificates: c.Admin.TLS.ClientCAFile != "",
+		Loopback:           isLoopback(c.Admin.Host),
+		MetricsEnabled:     c.Observability.Metrics.Enabled && c.Observability.Metrics.Prometheus.Enabled,
+		MetricsPath:        c.Observability.Metrics.Prometheus.Path,
+		Pprof:              c.Admin.Pprof,
+		Logger:             g.log,
+	})
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// local answers the paths that are the gateway's own: /health and /ready,
+// unless a route names exactly that path, and the management API when it is
+// exposed.
+func (g *Gateway) local(c *config.Config, api fasthttp.RequestHandler) func(x *proxy.Exchange) bool {
+	health, ready := true, true
+	for i := range c.Routes {
+		switch c.Routes[i].Path {
+		case "/health":
+			health = false
+		case "/ready":
+			ready = false
+		}
+	}
+	exposed := c.Admin.ExposeOnGateway
+	return func(x *proxy.Exchange) bool {
+		switch path := x.Path; {
+		case len(path) < 6 || path[1] != 'h' && path[1] != 'r' && path[1] != 'a':
+			return false
+		case health && string(path) == "/health":
+			x.RespondText(fasthttp.StatusOK, "ok\n")
+		case ready && string(path) == "/ready":
+			if g.ready.Load() {
+				x.RespondText(fasthttp.StatusOK, "ready\n")
+			} else {
+				x.RespondText(fasthttp.StatusServiceUnavailable, "draining\n")
+			}
+		case exposed && bytes.HasPrefix(path, []byte("/admin/v1/")):
+			api(x.Ctx)
+		default:
+			return false
+		}
+		return true
+	}
+}
+
+// adminRuntime is the gateway as the management API sees it.
+type adminRuntime struct{ *Gateway }
+
+// Reload implements admin.Runtime.
+func (r adminRuntime) Reload(ctx context.Context) (admin.Reload, error) {
+	changed, err := r.Gateway.Reload(ctx)
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		return admin.Reload{}, &admin.InvalidConfig{Problems: configProblems(problems)}
+	}
+	if err != nil {
+		return admin.Reload{}, err
+	}
+	run := r.running.Load()
+	return admin.Reload{Changed: changed, Hash: run.plan.config.Hash(), Warnings: warningTexts(run.plan)}, nil
+}
+
+func configProblems(problems config.Problems) []admin.ConfigProblem {
+	out := make([]admin.ConfigProblem, len(problems))
+	for i, p := range problems {
+		out[i] = admin.ConfigProblem(p)
+	}
+	return out
+}
+
+func warningTexts(p *plan) []string {
+	out := make([]string, len(p.warnings))
+	for i, w := range p.warnings {
+		out[i] = w.String()
+	}
+	return out
+}
+
+// Status implements admin.Runtime.
+func (g *Gateway) Status() admin.Status {
+	r := g.running.Load()
+	s := admin.Status{
+		Version: g.options.Version, Commit: g.options.Commit, GoVersion: runtime.Version(),
+		StartedAt: g.started, UptimeSeconds: int64(time.Since(g.started).Seconds()),
+		Ready: g.ready.Load(), Draining: g.draining.Load(),
+		Config: admin.ConfigView{
+			Hash: r.plan.config.Hash(), Files: config.Files(r.plan.config), LoadedAt: r.at, Revision: r.revision,
+		},
+		Connections: g.acceptor.open.Load(),
+		Listeners:   []admin.Listener{{Name: "gateway", Address: g.Addr().String()}},
+		Warnings:    warningTexts(r.plan),
+	}
+	if a := g.AdminAddr(); a != nil {
+		s.Listeners = append(s.Listeners, admin.Listener{
+			Name: "admin", Address: a.String(), TLS: r.plan.config.Admin.TLS.CertFile != "",
+		})
+	}
+	if t := g.lastReload.Load(); t != nil {
+		try := &admin.ReloadTry{At: t.at, Success: t.err == nil, Problems: configProblems(t.problems)}
+		if t.err != nil {
+			try.Error = t.err.Error()
+		}
+		s.Config.LastReload = try
+	}
+	s.Counts.Routes, s.Counts.Upstreams = len(r.plan.routes), len(r.plan.upstreams)
+	for _, u := range r.plan.upstreams {
+		for _, e := range u.upstream.State().Endpoints {
+			s.Counts.Endpoints++
+			if e.Live.Available() {
+				s.Counts.EndpointsUp++
+			}
+		}
+	}
+	return s
+}
+
+// Config implements admin.Runtime.
+func (g *Gateway) Config() ([]byte, error) { return g.running.Load().plan.config.YAML() }
+
+// Routes implements admin.Runtime.
+func (g *Gateway) Routes() []admin.Route {
+	p := g.running.Load().plan
+	out := make([]admin.Route, len(p.routes))
+	for i, r := range p.routes {
+		out[i] = describe(&p.config.Routes[i], r)
+	}
+	return out
+}
+
+// Upstreams implements admin.Runtime.
+func (g *Gateway) Upstreams() []admin.Upstream {
+	r := g.running.Load()
+	out := make([]admin.Upstream, len(r.plan.upstreams))
+	for i, u := range r.plan.upstreams {
+		state := u.upstream.State()
+		checks := g.checker.Status(u.upstream.Name())
+		v := admin.Upstream{Name: u.upstream.Name(), Algorithm: state.Algorithm, Endpoints: make([]admin.Endpoint, len(state.Endpoints))}
+		for j, e := range state.Endpoints {
+			v.Endpoints[j] = endpointView(e, r.at, checks)
+		}
+		out[i] = v
+	}
+	return out
+}
+
+func endpointView(e *upstream.Endpoint, since time.Time, checks []health.Status) admin.Endpoint {
+	open, idle := e.Connections()
+	v := admin.Endpoint{
+		URL: e.Target, Weight: e.Live.Weight(), Up: e.Live.Up(), Since: since, Draining: e.Live.Draining(),
+		InFlight: e.Live.InFlight(), Connections: admin.Connections{Open: open, Idle: idle},
+	}
+	for _, c := range checks {
+		if c.URL == e.Target {
+			v.Since = c.Since
+			if !c.Up {
+				v.Cause = c.Cause
+			}
+		}
+	}
+	return v
+}
+
+// WriteMetrics implements admin.Runtime.
+func (g *Gateway) WriteMetrics(w io.Writer) { g.registry.WritePrometheus(w) }
+
+// Explain implements admin.Runtime.
+func (g *Gateway) Explain(method, rawURL string, headers [][2]string, clientIP string) (admin.Explanation, error) {
+	return explain(g.running.Load().plan, method, rawURL, headers, clientIP)
+}
+
+// Explain says what a configuration would do with a request, without starting
+// anything. The error is config.Problems when the document is bad.
+func Explain(configPath string, env []string, method, rawURL string, headers [][2]string, clientIP string) (admin.Explanation, error) {
+	p, err := Check(configPath, env)
+	if err != nil {
+		return admin.Explanation{}, err
+	}
+	return explain(p.plan, method, rawURL, headers, clientIP)
+}
+
+func explain(p *plan, method, rawURL string, headers [][2]string, clientIP string) (admin.Explanation, error) {
+	head, err := requestHead(method, rawURL, headers)
+	if err != nil {
+		return admin.Explanation{}, err
+	}
+	client := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if clientIP != "" {
+		if client, err = netip.ParseAddr(clientIP); err != nil {
+			return admin.Explanation{}, fmt.Errorf("parse client address: %w", err)
+		}
+	}
+	x, err := p.snapshot.Explain(head, client)
+	if err != nil {
+		return admin.Explanation{}, err
+	}
+	out := admin.Explanation{Method: method, URL: rawURL, CanonicalPath: x.Path, Phases: []string{}, Candidates: []admin.Candidate{}}
+	if x.Err != nil {
+		out.Status = x.Err.Status
+		if x.Allow != "" {
+			out.Allow = strings.Split(x.Allow, ", ")
+		}
+	}
+	if x.Route != nil {
+		out.Route = x.Route.Name
+		for i, r := range p.routes {
+			if r == x.Route {
+				a := action(&p.config.Routes[i], r)
+				out.Action = &a
+			}
+		}
+		out.Phases = phaseNames(x.Route)
+	}
+	for _, c := range x.Candidates {
+		r := &p.config.Routes[c.Route]
+		out.Candidates = append(out.Candidates, admin.Candidate{Route: r.Name, Origin: r.Origin.String(), Won: c.Won, Reason: c.Reason})
+	}
+	return out, nil
+}
+
+// requestHead writes the request as a client would.
+func requestHead(method, rawURL string, headers [][2]string) ([]byte, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("parse URL: %w", err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("parse URL: %q must be absolute, such as http://api.example.com/v1/users", rawURL)
+	}
+	// The path as written: url.URL would clean and re-encode it.
+	target := rawURL[strings.Index(rawURL, "://")+3:]
+	if i := strings.IndexAny(target, "/?#"); i >= 0 {
+		target = target[i:]
+	} else {
+		target = "/"
+	}
+	target, _, _ = strings.Cut(target, "#")
+	if !strings.HasPrefix(target, "/") {
+		target = "/" + target
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", method, target)
+	hasHost := false
+	for _, h := range headers {
+		if strings.ContainsAny(h[0]+h[1], "\r\n") {
+			return nil, fmt.Errorf("header %q has a line break", h[0])
+		}
+		hasHost = hasHost || strings.EqualFold(h[0], "Host")
+		fmt.Fprintf(&b, "%s: %s\r\n", h[0], h[1])
+	}
+	if !hasHost {
+		host := u.Host
+		if h, port, err := net.SplitHostPort(host); err == nil && (port == "80" && u.Scheme == "http" || port == "443" && u.Scheme == "https") {
+			host = h
+		}
+		fmt.Fprintf(&b, "Host: %s\r\n", host)
+	}
+	b.WriteString("\r\n")
+	return b.Bytes(), nil
+}

@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"go.uber.org/zap"
+
+	"github.com/salgue441/velocity/internal/config"
+	"github.com/salgue441/velocity/proxy"
+)
+
+// maxUnusedBody stands for "no limit of fasthttp's own" on request bodies:
+// they stream, and a limit there would not be one (it is not enforced).
+const maxUnusedBody = 1 << 30
+
+// serverSettings are the settings that fasthttp fixes when a server starts.
+type serverSettings struct {
+	read, write, idle time.Duration
+	headerBytes       int
+}
+
+func settingsOf(c *config.Server) serverSettings {
+	return serverSettings{
+		read:        time.Duration(c.ReadTimeout),
+		write:       time.Duration(c.WriteTimeout),
+		idle:        time.Duration(c.IdleTimeout),
+		headerBytes: int(c.MaxHeaderBytes),
+	}
+}
+
+// ensureServer puts a server with the wanted settings behind the socket.
+// Connections of the one before stay with it until they end.
+func (g *Gateway) ensureServer(want serverSettings) {
+	if len(g.servers) > 0 && g.serverSettings == want {
+		return
+	}
+	s := &fasthttp.Server{
+		Handler:                      g.proxy.Handle,
+		ErrorHandler:                 proxy.HandleReadError,
+		Name:                         "velocity", // unused: see NoDefaultServerHeader
+		ReadTimeout:                  want.read,
+		WriteTimeout:                 want.write,
+		IdleTimeout:                  want.idle,
+		ReadBufferSize:               want.headerBytes,
+		WriteBufferSize:              4 << 10,
+		MaxRequestBodySize:           maxUnusedBody,
+		StreamRequestBody:            true,
+		DisablePreParseMultipartForm: true,
+		NoDefaultServerHeader:        true,
+		NoDefaultDate:                true, // the upstream's is passed on
+		NoDefaultContentType:         true,
+		SecureErrorLogMessage:        true,
+		CloseOnShutdown:              true,
+		Logger:                       quiet{g.log},
+		ConnState: func(_ net.Conn, state fasthttp.ConnState) {
+			if state == fasthttp.StateClosed || state == fasthttp.StateHijacked {
+				g.acceptor.ended()
+			}
+		},
+	}
+	gate := newGate(g.acceptor.ln.Addr())
+	g.servers = append(g.servers, s)
+	g.serverSettings = want
+	g.loops.Go(func() {
+		if err := s.Serve(gate); err != nil {
+			g.log.Error("serve: the listener ended", zap.Error(err))
+		}
+	})
+	g.acceptor.serve(gate)
+}
+
+// shutdownServers ends all servers within the context's time.
+func (g *Gateway) shutdownServers(ctx context.Context) error {
+	var errs []error
+	for _, s := range g.servers {
+		errs = append(errs, s.ShutdownWithContext(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// quiet passes fasthttp's own messages, which are about single connections, on
+// at debug level.
+type quiet struct{ log *zap.Logger }
+
+func (q quiet) Printf(format string, args ...any) { q.log.Sugar().Debugf(format, args...) }

@@ -1,0 +1,128 @@
+package gateway
+
+import (
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"go.uber.org/zap"
+)
+
+// settle is how long files must be quiet before a change is acted upon:
+// editors and configuration maps write in several steps.
+const settle = 100 * time.Millisecond
+
+// watcher asks for a reload when a configuration file changes. It watches
+// directories, not files: editors replace a file by renaming another over it,
+// and Kubernetes swaps a symbolic link named ..data; both end a watch on the
+// file itself.
+type watcher struct {
+	mu      sync.Mutex
+	fs      *fsnotify.Watcher
+	files   map[string]bool
+	watched map[string]bool
+	log     *zap.Logger
+}
+
+// newWatcher returns a watcher that watches nothing yet. It may fail when the
+// system has no more watches to give.
+func newWatcher(log *zap.Logger) (*watcher, error) {
+	fs, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, err
+	}
+	return &watcher{fs: fs, files: map[string]bool{}, watched: map[string]bool{}, log: log}, nil
+}
+
+// set makes files, and everything that may appear in dirs, what is watched.
+func (w *watcher) set(files, dirs []string) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	wantFiles, wantDirs := map[string]bool{}, map[string]bool{}
+	for _, f := range files {
+		for _, f := range withTarget(f) {
+			wantFiles[f] = true
+			wantDirs[filepath.Dir(f)] = true
+		}
+	}
+	for _, d := range dirs {
+		if d, err := filepath.Abs(d); err == nil {
+			wantDirs[d] = true
+		}
+	}
+	for d := range w.watched {
+		if !wantDirs[d] {
+			_ = w.fs.Remove(d) // it may be gone already
+			delete(w.watched, d)
+		}
+	}
+	for d := range wantDirs {
+		if w.watched[d] {
+			continue
+		}
+		if err := w.fs.Add(d); err != nil {
+			w.log.Warn("watch configuration: changes there need SIGHUP", zap.String("directory", d), zap.Error(err))
+			continue
+		}
+		w.watched[d] = true
+	}
+	w.files = wantFiles
+}
+
+// withTarget is a file's absolute name and, for a link, that of what it leads
+// to.
+func withTarget(name string) []string {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return nil
+	}
+	if target, err := filepath.EvalSymlinks(abs); err == nil && target != abs {
+		return []string{abs, target}
+	}
+	return []string{abs}
+}
+
+// concerns reports whether an event may change the configuration.
+func (w *watcher) concerns(e fsnotify.Event) bool {
+	if e.Op == fsnotify.Chmod {
+		return false
+	}
+	name := filepath.Clean(e.Name)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.files[name], filepath.Base(name) == "..data":
+		return true
+	}
+	ext := strings.ToLower(filepath.Ext(name))
+	return ext == ".yaml" || ext == ".yml"
+}
+
+// run calls changed after changes have settled, until stop is closed.
+func (w *watcher) run(stop <-chan struct{}, changed func()) {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	defer timer.Stop()
+	for {
+		select {
+		case <-stop:
+			_ = w.fs.Close() // only a second close fails
+			return
+		case e := <-w.fs.Events:
+			if w.concerns(e) {
+				timer.Reset(settle)
+			}
+		case err := <-w.fs.Errors:
+			// Events were lost: look.
+			w.log.Warn("watch configuration", zap.Error(err))
+			timer.Reset(settle)
+		case <-timer.C:
+			changed()
+		}
+	}
+}
