@@ -10,9 +10,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxValues bounds the values of one load. Ten thousand routes have about
-// three hundred thousand; only aliases of aliases come near the bound.
-const maxValues = 10_000_000
+// maxAliased bounds the values that one load reaches through aliases, so that a
+// small document of aliases of aliases cannot stand for billions of values.
+const maxAliased = 200_000
 
 // checker is implemented by the structs of lists. check reports what is wrong
 // with the struct beyond the types and limits of its fields.
@@ -27,7 +27,8 @@ type decoder struct {
 	plans    plans
 	env      environment
 	problems *Problems
-	values   *int
+	aliased  *int
+	inAlias  int
 	// readFile reads a file that the document names, relative to the document,
 	// and returns its path with its content.
 	readFile func(name string) (path string, data []byte, err error)
@@ -177,14 +178,18 @@ func (d *decoder) firstOf(n *yaml.Node, i int) bool {
 // value decodes a node into dst, which has type t; f is the field that holds
 // it, directly or as an element.
 func (d *decoder) value(n *yaml.Node, f *field, t reflect.Type, dst reflect.Value) {
-	for n.Kind == yaml.AliasNode {
+	if n.Kind == yaml.AliasNode {
 		n = n.Alias
+		d.inAlias++
+		defer func() { d.inAlias-- }()
 	}
-	if *d.values++; *d.values > maxValues {
-		if *d.values == maxValues+1 {
-			d.report(n, "document has too many values", "")
+	if d.inAlias > 0 {
+		if *d.aliased++; *d.aliased > maxAliased {
+			if *d.aliased == maxAliased+1 {
+				d.report(n, "aliases stand for too many values", "")
+			}
+			return
 		}
-		return
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
 		d.report(n, "tags such as "+n.Tag+" are not supported", "")
@@ -245,12 +250,12 @@ func (d *decoder) mapping(n *yaml.Node, f *field, t reflect.Type, dst reflect.Va
 			continue
 		}
 		d.push(key.Value)
-		if d.firstOf(n, i) {
+		if name := reflect.ValueOf(key.Value); out.MapIndex(name).IsValid() {
+			d.report(key, "key is given twice", "")
+		} else {
 			element.SetZero()
 			d.value(n.Content[i+1], f, t.Elem(), element)
-			out.SetMapIndex(reflect.ValueOf(key.Value), element)
-		} else {
-			d.report(key, "key is given twice", "")
+			out.SetMapIndex(name, element)
 		}
 		d.pop()
 	}

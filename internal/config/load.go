@@ -110,7 +110,7 @@ type loader struct {
 	plans    plans
 	env      environment
 	problems Problems
-	values   int
+	aliased  int
 	config   Config
 	// reading is the chain of includes from the main file to the current one.
 	reading []string
@@ -151,7 +151,7 @@ func (l *loader) load(name string, data []byte) (*Config, error) {
 
 func (l *loader) decoder(file string) *decoder {
 	return &decoder{
-		file: file, plans: l.plans, env: l.env, problems: &l.problems, values: &l.values,
+		file: file, plans: l.plans, env: l.env, problems: &l.problems, aliased: &l.aliased,
 		readFile: func(name string) (string, []byte, error) {
 			path := relativeTo(file, name)
 			data, err := l.read(path)
