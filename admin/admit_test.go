@@ -195,26 +195,31 @@ func TestHostMustBeLoopbackWithoutCredentials(t *testing.T) {
 }
 
 func TestPagesOfOtherOriginsAreRefused(t *testing.T) {
-	f := func(o Options, code string, headers ...string) {
-		t.Helper()
-		a := start(t, newGateway(), o, nil)
-		got := a.ask(t, "POST /admin/v1/reload", append(headers, bearer)...)
-		if code != "" {
-			wantProblem(t, strings.Join(headers, ", "), got, 403, code)
-		} else if got.status != 200 {
-			t.Errorf("%q: %d %s", headers, got.status, got.body)
-		}
-	}
 	for _, o := range []Options{{Loopback: true}, {Loopback: true, Token: token}, {Token: token}} {
-		f(o, "", "Origin: http://localhost")
-		f(o, "", "Origin: https://LOCALHOST")
-		f(o, "", "Sec-Fetch-Site: same-origin")
-		f(o, "", "Sec-Fetch-Site: none")
-		f(o, "origin_refused", "Origin: https://evil.example")
-		f(o, "origin_refused", "Origin: http://localhost:3000")
-		f(o, "origin_refused", "Origin: null")
-		f(o, "origin_refused", "Sec-Fetch-Site: cross-site")
-		f(o, "origin_refused", "Sec-Fetch-Site: same-site", "Origin: http://localhost")
+		g := newGateway()
+		a := start(t, g, o, nil)
+		f := func(ok bool, headers ...string) {
+			t.Helper()
+			g.reloads = newGateway().reloads
+			got := a.ask(t, "POST /admin/v1/reload", append(headers, bearer)...)
+			if !ok {
+				wantProblem(t, strings.Join(headers, ", "), got, 403, "origin_refused")
+			} else if got.status != 200 {
+				t.Errorf("%q: %d %s", headers, got.status, got.body)
+			}
+			if reloaded := len(g.reloads) < len(newGateway().reloads); reloaded != ok {
+				t.Errorf("%q: reloaded is %v, want %v", headers, reloaded, ok)
+			}
+		}
+		f(true, "Origin: http://localhost")
+		f(true, "Origin: https://LOCALHOST")
+		f(true, "Sec-Fetch-Site: same-origin")
+		f(true, "Sec-Fetch-Site: none")
+		f(false, "Origin: https://evil.example")
+		f(false, "Origin: http://localhost:3000")
+		f(false, "Origin: null")
+		f(false, "Sec-Fetch-Site: cross-site")
+		f(false, "Sec-Fetch-Site: same-site", "Origin: http://localhost")
 	}
 }
 

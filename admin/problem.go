@@ -44,12 +44,13 @@ func newProblem(status int, code, detail string) *problem {
 }
 
 func (h *handler) writeProblem(ctx *fasthttp.RequestCtx, p *problem) {
-	h.writeDocument(ctx, p)
+	h.writeDocument(ctx, *p)
 	ctx.SetContentType("application/problem+json")
 	ctx.SetStatusCode(p.Status)
 }
 
-// writeDocument answers with v as JSON, indented because people read it too.
+// writeDocument answers with v, of a type that compileEncoders names, as JSON; it
+// is indented because people read it too.
 func (h *handler) writeDocument(ctx *fasthttp.RequestCtx, v any) {
 	document, err := h.json.MarshalIndent(v, "", "  ")
 	if err != nil {

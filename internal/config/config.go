@@ -37,6 +37,9 @@ type Config struct {
 	files []string
 	dirs  []string
 	hash  string
+
+	// defaultUpstream is what InlineUpstream starts from.
+	defaultUpstream Upstream
 }
 
 // Server is the listener that takes traffic. Host and port need a restart;
@@ -137,7 +140,7 @@ type Shutdown struct {
 //	admin:
 //	  host: 0.0.0.0
 //	  port: 8081
-//	  token: ${ADMIN_TOKEN:-change-me-to-something-long}
+//	  token: ${ADMIN_TOKEN}
 type Admin struct {
 	// Enabled opens the listener.
 	Enabled bool `yaml:"enabled" default:"true"`
@@ -198,8 +201,8 @@ type Plugin struct {
 	Enabled bool `yaml:"enabled" default:"true"`
 
 	// Config holds the plugin's settings; for `cors` they are those of a
-	// route's `cors`.
-	Config CORS `yaml:"config"`
+	// route's `cors`. An enabled plugin needs it.
+	Config *CORS `yaml:"config"`
 
 	// Origin is where the plugin was written.
 	Origin Origin `yaml:"-"`

@@ -9,3 +9,5 @@
 // doc comments hold the meaning, and both the JSON Schema and the reference
 // page are generated from them.
 package config
+
+//go:generate go run ./gen

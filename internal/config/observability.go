@@ -53,7 +53,8 @@ type AccessLog struct {
 	// Enabled writes the log.
 	Enabled bool `yaml:"enabled" default:"true"`
 
-	// Output is `stdout`, `stderr` or the path of a file, which is appended to.
+	// Output is `stdout`, `stderr` or the absolute path of a file, which is
+	// appended to.
 	Output string `yaml:"output" default:"stdout"`
 
 	// Sample is the share of requests that are logged: 1 logs all, 0.01 one in

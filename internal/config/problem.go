@@ -71,7 +71,7 @@ func (ps Problems) fatal() bool {
 }
 
 // sortBy orders problems by file, in the order in which the files were read,
-// then by place.
+// then by place. Those of environment variables come last.
 func (ps Problems) sortBy(fileOrder map[string]int) {
 	rank := func(p Problem) int {
 		if i, ok := fileOrder[p.File]; ok {
@@ -80,7 +80,8 @@ func (ps Problems) sortBy(fileOrder map[string]int) {
 		return len(fileOrder)
 	}
 	slices.SortStableFunc(ps, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.File, b.File),
+			cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 }
 

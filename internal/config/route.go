@@ -17,9 +17,10 @@ import "net/netip"
 //	  - path: /old/*
 //	    redirect: {path: /new, code: 301}
 type Route struct {
-	// Name identifies the route in metrics, logs and problems. Letters,
-	// digits, `.`, `_` and `-`. Absent, it is the first host and the path,
-	// with `#2`, `#3` and so on where that is taken.
+	// Name identifies the route in metrics, logs and problems: at most 128
+	// bytes, without spaces, quotes, backslashes and control characters.
+	// Absent, it is the first host and the path, with `#2`, `#3` and so on
+	// where that is taken.
 	Name string `yaml:"name"`
 
 	// Hosts lists host names, exact or with a wildcard first label

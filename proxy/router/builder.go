@@ -63,9 +63,13 @@ func (b *Builder[T]) Build() (*Table[T], []Problem) {
 func (x *index) rank() {
 	for _, r := range x.routes {
 		written, served := x.methods.listed(r.methods)
+		var groups *path
+		if r.path.groups != nil {
+			groups = &r.path
+		}
 		for _, h := range r.hosts {
 			x.entries = append(x.entries, &entry{
-				index: int32(r.index), methods: served, preds: r.preds, names: r.path.names,
+				index: int32(r.index), methods: served, preds: r.preds, names: r.path.names, groups: groups,
 				route: r, host: h, written: written,
 			})
 		}

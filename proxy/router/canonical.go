@@ -5,11 +5,13 @@ import (
 	"errors"
 )
 
-// CanonicalFlags tell what a canonical path contains that a route may refuse.
+// CanonicalFlags tell what was in a path that a route may refuse.
 type CanonicalFlags uint8
 
-// EncodedSlash is set if the path has a %2F, a %5C or had a raw backslash: some
-// servers take these for slashes, so a route must choose to let them pass.
+// EncodedSlash is set if the raw path has a %2F, a %5C or a backslash: some servers
+// take these for slashes, so a route must choose to let them pass. It is set too if
+// the segment that had one was removed by a following "..", since what that leaves
+// depends on the reader.
 const EncodedSlash CanonicalFlags = 1 << 0
 
 // The reasons why a path has no canonical form. All of them mean that the

@@ -72,8 +72,9 @@ type entry struct {
 	index   int32     // of the route
 	methods methodSet // served
 	preds   *predicates
-	next    *entry // of the same place in the tree, with a higher rank
-	names   []string
+	next    *entry   // of the same place in the tree, with a higher rank
+	names   []string // of the parameters
+	groups  *path    // an expression whose groups they are, or nil
 
 	route   *route
 	host    host
@@ -89,7 +90,7 @@ func (x *index) find(r *Request, ps *Params) (e *entry, missed bool) {
 		return nil, s.missed
 	}
 	ps.names = s.found.names
-	if p := &s.found.route.path; p.groups != nil {
+	if p := s.found.groups; p != nil {
 		p.capture(r.Path, ps)
 	}
 	return s.found, false

@@ -1,0 +1,110 @@
+package config
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+func (p *Plugin) check(s scope) {
+	if p.Enabled && !s.has("config") {
+		s.problem("config", "is required")
+	}
+}
+
+func (u *Upstream) check(s scope) {
+	for _, r := range u.Name {
+		if !isHostRune(r) && (r < 'A' || r > 'Z') {
+			s.problem("name", "may have letters, digits, '.', '_' and '-' only, got %q", u.Name)
+			break
+		}
+	}
+	if len(u.Name) > maxNameBytes {
+		s.problem("name", "is longer than %d bytes", maxNameBytes)
+	}
+	if s.hasList("targets") {
+		checkTargets(s, u.Targets)
+	}
+	secure := false
+	for _, t := range u.Targets {
+		secure = secure || strings.HasPrefix(t.URL, "https:")
+	}
+	if s.has("tls") && !secure {
+		s.problem("tls", "has no effect: no target is https")
+	}
+	if u.TLS.CAFile != "" {
+		checkCAFile(s, "tls.ca_file", &u.TLS.CAFile)
+	}
+	if u.TLS.ServerName != "" && !isHostName(u.TLS.ServerName) {
+		s.problem("tls.server_name", "%q is not a host name", u.TLS.ServerName)
+	}
+}
+
+// checkTargets checks the targets of an upstream or of a route.
+func checkTargets(s scope, targets []Target) {
+	if len(targets) == 0 {
+		s.problem("targets", "needs at least one target")
+		return
+	}
+	weight := 0
+	seen := make(map[string]bool, len(targets))
+	for i, t := range targets {
+		weight += t.Weight
+		if t.URL != "" && seen[t.URL] {
+			s.problem("targets["+strconv.Itoa(i)+"].url", "%s is listed twice; use weight for a larger share", t.URL)
+		}
+		seen[t.URL] = true
+	}
+	if weight == 0 {
+		s.problem("targets", "all weights are 0, so no target would get a request")
+	}
+}
+
+func (t *Target) check(s scope) {
+	if t.URL == "" {
+		return
+	}
+	if err := targetProblem(t.URL); err != "" {
+		s.problem("url", "%s", err)
+		return
+	}
+	t.URL = strings.ToLower(strings.TrimSuffix(t.URL, "/"))
+}
+
+// targetProblem says what is wrong with a target's URL, or "".
+func targetProblem(text string) string {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Scheme == "" || u.Opaque != "":
+		return "expected a URL such as http://127.0.0.1:3000, got " + strconv.Quote(text)
+	case u.Scheme != "http" && u.Scheme != "https":
+		return "scheme must be http or https, got " + strconv.Quote(u.Scheme)
+	case u.User != nil:
+		return "must not hold a user or a password"
+	case u.Path != "" && u.Path != "/":
+		return "must not have a path; use rewrite on the route"
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return "must not have a query or a fragment"
+	case !isListenHost(u.Hostname()):
+		return "has no valid host: " + strconv.Quote(u.Host)
+	case strings.HasSuffix(u.Host, ":") || u.Port() != "" && !isPort(u.Port()):
+		return "port must be between 1 and 65535"
+	}
+	return ""
+}
+
+func (h *HealthCheck) check(s scope) {
+	if h.Path != "" && (!strings.HasPrefix(h.Path, "/") || strings.ContainsAny(h.Path, "# \t\r\n")) {
+		s.problem("path", "expected a path such as /health, got %q", h.Path)
+	}
+	if h.Host != "" && !isAuthority(h.Host) {
+		s.problem("host", "%q is not a host name", h.Host)
+	}
+	if h.Timeout > h.Interval {
+		s.problem("timeout", "must not be longer than interval (%s)", h.Interval)
+	}
+	if s.hasList("expected_statuses") && len(h.ExpectedStatuses) == 0 {
+		s.problem("expected_statuses", "needs at least one status")
+	}
+	checkHeaderValues(s, "headers", h.Headers, func(string) {})
+}

@@ -1,0 +1,130 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// finish checks and completes what spans files: names and references.
+func (l *loader) finish() {
+	used := l.resolveUpstreams(l.nameUpstreams())
+	for i := range l.config.Upstreams {
+		if u := &l.config.Upstreams[i]; u.Name != "" && !used[u.Name] {
+			l.problems = append(l.problems, u.Origin.at("", fmt.Sprintf("no route uses upstream %q", u.Name), true))
+		}
+	}
+	l.nameRoutes()
+	plugins := map[string]Origin{}
+	for i := range l.config.Plugins {
+		p := &l.config.Plugins[i]
+		l.unique(plugins, "name", p.Name, p.Origin)
+	}
+}
+
+// nameUpstreams reports names that are used twice and returns all names.
+func (l *loader) nameUpstreams() []string {
+	taken := make(map[string]Origin, len(l.config.Upstreams))
+	names := make([]string, 0, len(l.config.Upstreams))
+	for i := range l.config.Upstreams {
+		u := &l.config.Upstreams[i]
+		l.unique(taken, "name", u.Name, u.Origin)
+		names = append(names, u.Name)
+	}
+	return names
+}
+
+func (l *loader) unique(taken map[string]Origin, field, name string, o Origin) {
+	if name == "" {
+		return
+	}
+	if first, ok := taken[name]; ok {
+		l.problems = append(l.problems,
+			o.at(field, fmt.Sprintf("%q is already used at %s:%d", name, first.File, first.Line), false))
+		return
+	}
+	taken[name] = o
+}
+
+// resolveUpstreams reports routes that send to an upstream that does not
+// exist, and returns the names that are used.
+func (l *loader) resolveUpstreams(names []string) map[string]bool {
+	exists := make(map[string]bool, len(names))
+	for _, name := range names {
+		exists[name] = true
+	}
+	used := map[string]bool{}
+	for i := range l.config.Routes {
+		r := &l.config.Routes[i]
+		used[r.Upstream] = true
+		if r.Upstream != "" && !exists[r.Upstream] {
+			p := r.Origin.at("upstream", fmt.Sprintf("no upstream is named %q", r.Upstream), false)
+			p.Suggestion = nearest(r.Upstream, names)
+			used[p.Suggestion] = true
+			l.problems = append(l.problems, p)
+		}
+	}
+	return used
+}
+
+// nameRoutes reports names that are used twice and names the routes that have
+// none.
+func (l *loader) nameRoutes() {
+	taken := make(map[string]Origin, len(l.config.Routes))
+	for i := range l.config.Routes {
+		r := &l.config.Routes[i]
+		l.unique(taken, "name", r.Name, r.Origin)
+	}
+	next := map[string]int{}
+	for i := range l.config.Routes {
+		r := &l.config.Routes[i]
+		if r.Name != "" {
+			continue
+		}
+		base := derivedName(r)
+		r.Name = base
+		for {
+			if _, used := taken[r.Name]; !used {
+				break
+			}
+			next[base] = max(next[base], 1) + 1
+			r.Name = base + "#" + strconv.Itoa(next[base])
+		}
+		taken[r.Name] = r.Origin
+	}
+}
+
+// derivedName names a route after its first host and its path.
+func derivedName(r *Route) string {
+	name := r.Path
+	if len(r.Hosts) > 0 {
+		name = r.Hosts[0] + name
+	}
+	name = strings.Map(func(c rune) rune {
+		if isNameRune(c) {
+			return c
+		}
+		return '_'
+	}, name)
+	const room = maxNameBytes - len("#1000000")
+	if len(name) > room {
+		name = strings.ToValidUTF8(name[:room], "")
+	}
+	return name
+}
+
+// InlineUpstream returns the upstream that a route's own targets amount to,
+// with the route's name, or nil when the route has none. What a route cannot
+// set has its default.
+func (c *Config) InlineUpstream(route int) *Upstream {
+	r := &c.Routes[route]
+	if len(r.Targets) == 0 {
+		return nil
+	}
+	u := c.defaultUpstream
+	u.Name, u.Targets, u.HealthCheck, u.Origin = r.Name, r.Targets, r.HealthCheck, r.Origin
+	if r.Balance != nil {
+		u.Balance = *r.Balance
+	}
+	return &u
+}
