@@ -134,6 +134,7 @@ func (c *cors) Enter(x *Exchange) Verdict {
 	if !x.preflight {
 		return Continue
 	}
+	OwnResponse(x.Ctx)
 	x.Ctx.Response.SetStatusCode(204)
 	c.Leave(x)
 	return Respond

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
+	"net"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
@@ -106,10 +108,9 @@ func Errors() []*Error {
 // writeError puts e into the response: a problem document (RFC 9457), or plain
 // text for a client that asks for text and not for JSON.
 func writeError(ctx *fasthttp.RequestCtx, e *Error, accept, requestID []byte) {
+	OwnResponse(ctx)
 	h := &ctx.Response.Header
-	ctx.Response.ResetBody()
 	h.SetStatusCode(e.Status)
-	h.SetStatusMessage(nil)
 	h.SetCanonical(headerCacheControl, valueNoStore)
 	if e.Status == 503 {
 		h.SetCanonical(headerRetryAfter, valueOne)
@@ -127,6 +128,21 @@ func writeError(ctx *fasthttp.RequestCtx, e *Error, accept, requestID []byte) {
 	ctx.Response.AppendBody(problemEnd)
 }
 
+// HandleReadError answers a request whose header fasthttp could not read: it is
+// the server's ErrorHandler. The connection is closed afterwards.
+func HandleReadError(ctx *fasthttp.RequestCtx, err error) {
+	e := ErrBadRequest
+	var small *fasthttp.ErrSmallBuffer
+	var ne net.Error
+	switch {
+	case errors.As(err, &small):
+		e = ErrHeaderTooLarge
+	case errors.As(err, &ne) && ne.Timeout():
+		e = ErrBodyTimeout
+	}
+	writeError(ctx, e, nil, nil)
+}
+
 // prefersText reports whether Accept names a text type and no JSON. Without
 // Accept, or with */*, an API client is assumed.
 func prefersText(accept []byte) bool {
@@ -136,7 +152,6 @@ func prefersText(accept []byte) bool {
 var (
 	headerCacheControl = []byte("Cache-Control")
 	headerRetryAfter   = []byte("Retry-After")
-	headerDate         = []byte("Date")
 	valueNoStore       = []byte("no-store")
 	valueOne           = []byte("1")
 	typeText           = []byte("text/plain; charset=utf-8")

@@ -114,10 +114,11 @@ func (x *Exchange) shard() uint32 { return uint32(x.Ctx.ConnID()) }
 func (x *Exchange) identify() {
 	if a, ok := x.Ctx.RemoteAddr().(*net.TCPAddr); ok {
 		x.peer = a.AddrPort()
+		x.peer = netip.AddrPortFrom(x.peer.Addr().Unmap(), x.peer.Port())
 	} else {
 		x.peer = netip.AddrPort{}
 	}
-	ip := x.peer.Addr().Unmap()
+	ip := x.peer.Addr()
 	x.trusted = trusts(x.snap.Trusted, ip)
 	if x.trusted {
 		ip = x.forwardedClient(ip)
@@ -194,6 +195,16 @@ func (x *Exchange) ClientIP() netip.Addr { return x.client }
 
 // Method returns the request's method.
 func (x *Exchange) Method() []byte { return x.Ctx.Method() }
+
+// RespondText fills the response with plain text, for what the gateway answers
+// itself.
+func (x *Exchange) RespondText(status int, text string) {
+	OwnResponse(x.Ctx)
+	x.Ctx.Response.SetStatusCode(status)
+	x.Ctx.Response.Header.SetContentTypeBytes(typeText)
+	x.Ctx.Response.Header.SetCanonical(headerCacheControl, valueNoStore)
+	x.Ctx.Response.SetBodyString(text)
+}
 
 // Header returns the first request field of a name, given in canonical form.
 func (x *Exchange) Header(name string) ([]byte, bool) { return x.fields.Header(name) }

@@ -57,6 +57,7 @@ type FixedResponse struct {
 
 // Answer implements Answer.
 func (a *FixedResponse) Answer(x *Exchange) {
+	OwnResponse(x.Ctx)
 	resp := &x.Ctx.Response
 	resp.SetStatusCode(a.Status)
 	if len(a.Body) > 0 {
@@ -93,6 +94,7 @@ func (a *Redirect) Answer(x *Exchange) {
 		b = append(append(b, '?'), x.query...)
 	}
 	x.arena = b
+	OwnResponse(x.Ctx)
 	resp := &x.Ctx.Response
 	resp.SetStatusCode(a.Code)
 	resp.Header.SetBytesV("Location", b[start:])

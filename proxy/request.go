@@ -97,7 +97,7 @@ func (x *Exchange) appendXForwarded(b []byte) []byte {
 	if x.trusted {
 		b = x.appendChain(b, forwardedFor)
 	}
-	b = x.peer.Addr().Unmap().WithZone("").AppendTo(b)
+	b = x.peer.Addr().WithZone("").AppendTo(b)
 	b = append(b, "\r\n"...)
 	if !x.trusted || x.fields.first[forwardedProto] == 0 {
 		b = append(b, "X-Forwarded-Proto: "...)
@@ -120,7 +120,7 @@ func (x *Exchange) appendForwarded(b []byte) []byte {
 		b = x.appendChain(b, forwarded)
 	}
 	b = append(b, "for="...)
-	b = appendNode(b, x.peer.Addr().Unmap().WithZone(""))
+	b = appendNode(b, x.peer.Addr().WithZone(""))
 	if len(x.hostField) > 0 {
 		b = append(b, `;host="`...)
 		b = append(b, x.hostField...)

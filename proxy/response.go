@@ -48,9 +48,6 @@ func (x *Exchange) endReply(err error) {
 	x.conn = nil
 	x.endAttempt()
 	if err != nil {
-		x.Ctx.Response.Reset()
-		x.Ctx.Response.Header.SetNoDefaultContentType(true)
-		x.reply.HasDate = false
 		x.Err = bodyFailure(err)
 	}
 }

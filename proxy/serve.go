@@ -3,6 +3,8 @@ package proxy
 import (
 	"bytes"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/salgue441/velocity/proxy/router"
 	"github.com/salgue441/velocity/proxy/syntax"
 )
@@ -244,9 +246,13 @@ func (x *Exchange) answerError() {
 
 // finishResponse adds what every response carries.
 func (x *Exchange) finishResponse() {
-	h := &x.Ctx.Response.Header
-	h.SetCanonical(bytesOf(x.snap.RequestIDHeader), x.RequestID)
-	if !x.reply.HasDate {
-		x.server.date.set(h)
-	}
+	x.Ctx.Response.Header.SetCanonical(bytesOf(x.snap.RequestIDHeader), x.RequestID)
+}
+
+// OwnResponse empties the response for an answer of the gateway's own, which
+// fasthttp dates. (An upstream's Date is passed on; fasthttp has no other way
+// to say which.)
+func OwnResponse(ctx *fasthttp.RequestCtx) {
+	ctx.Response.Reset()
+	ctx.Response.Header.SetNoDefaultContentType(true)
 }

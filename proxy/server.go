@@ -15,7 +15,6 @@ type Server struct {
 	snapshot atomic.Pointer[Snapshot]
 	draining atomic.Bool
 	pool     sync.Pool
-	date     dateCache
 	metrics  *telemetry.GatewayMetrics
 	onPanic  func(recovered any, requestID string)
 }
@@ -91,8 +90,6 @@ func (s *Server) recoverPanic(x *Exchange) {
 		x.conn.Release(false)
 		x.endpoint.Live.End()
 	}
-	x.Ctx.Response.Reset()
-	x.Ctx.Response.Header.SetNoDefaultContentType(true)
 	writeError(x.Ctx, ErrPanic, nil, x.RequestID)
 	x.Ctx.SetConnectionClose()
 }

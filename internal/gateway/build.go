@@ -87,7 +87,7 @@ func (b *builder) buildPlugins() {
 		if !p.Enabled || p.Name != "cors" {
 			continue
 		}
-		phase, err := proxy.NewCORSPhase(corsPolicy(&p.Config))
+		phase, err := proxy.NewCORSPhase(corsPolicy(p.Config))
 		if err != nil {
 			b.problems = append(b.problems, config.Problem{
 				File: p.Origin.File, Line: p.Origin.Line, Path: "plugins." + p.Name + ".config", Message: err.Error(),
@@ -399,7 +399,7 @@ func (b *builder) buildRespond(c *config.Respond, problem func(string, error)) p
 // describe is a route as the management API shows it.
 func describe(c *config.Route, r *proxy.Route) admin.Route {
 	v := admin.Route{
-		Name: c.Name, Origin: c.Origin.String(), Hosts: c.Hosts, Path: c.Path, Methods: c.Methods,
+		Name: c.Name, Origin: origin(c.Origin), Hosts: c.Hosts, Path: c.Path, Methods: c.Methods,
 		Predicates: predicates(&c.Match), Priority: c.Priority, Action: action(c, r), Phases: phaseNames(r),
 	}
 	return v
@@ -425,6 +425,9 @@ func location(c *config.Redirect) string {
 	}
 	return s + cmpOr(string(c.Path), "${path}")
 }
+
+// origin is where an entry was written, as compilers say it.
+func origin(o config.Origin) string { return o.File + ":" + strconv.Itoa(o.Line) }
 
 func cmpOr(a, b string) string {
 	if a != "" {

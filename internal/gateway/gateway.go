@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -139,7 +140,7 @@ func (g *Gateway) start(c *config.Config) error {
 // listen opens the sockets, so that a port that is taken is found before
 // anything else happens. Connections wait until the first configuration is up.
 func (g *Gateway) listen(c *config.Config) error {
-	ln, err := net.Listen("tcp", net.JoinHostPort(c.Server.Host, strconv.Itoa(c.Server.Port)))
+	ln, err := net.Listen(network(c.Server.Host), net.JoinHostPort(c.Server.Host, strconv.Itoa(c.Server.Port)))
 	if err != nil {
 		return fmt.Errorf("listen for traffic (server.host, server.port): %w", err)
 	}
@@ -149,7 +150,7 @@ func (g *Gateway) listen(c *config.Config) error {
 	if !c.Admin.Enabled {
 		return nil
 	}
-	admin, err := net.Listen("tcp", net.JoinHostPort(c.Admin.Host, strconv.Itoa(c.Admin.Port)))
+	admin, err := net.Listen(network(c.Admin.Host), net.JoinHostPort(c.Admin.Host, strconv.Itoa(c.Admin.Port)))
 	if err != nil {
 		ln.Close()
 		return fmt.Errorf("listen for management (admin.host, admin.port): %w", err)
@@ -165,6 +166,14 @@ func (g *Gateway) listen(c *config.Config) error {
 	}
 	g.adminLn = admin
 	return nil
+}
+
+// network keeps 0.0.0.0 to IPv4: "tcp" would listen on IPv6 as well.
+func network(host string) string {
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+		return "tcp4"
+	}
+	return "tcp"
 }
 
 func adminTLS(c *config.AdminTLS) (*tls.Config, error) {
@@ -271,7 +280,6 @@ func (g *Gateway) serveAdmin() {
 	}
 	g.admin = &fasthttp.Server{
 		Handler:               func(ctx *fasthttp.RequestCtx) { (*g.adminServing.Load())(ctx) },
-		Name:                  "velocity",
 		ReadTimeout:           30 * time.Second,
 		IdleTimeout:           75 * time.Second,
 		MaxRequestBodySize:    4 << 20,

@@ -22,7 +22,7 @@ import (
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
-var _ admin.Runtime = (*Gateway)(nil)
+var _ admin.Runtime = adminRuntime{}
 
 // adminHandler makes the management API for a configuration.
 func (g *Gateway) adminHandler(c *config.Config) (fasthttp.RequestHandler, error) {
@@ -72,6 +72,7 @@ func (g *Gateway) local(c *config.Config, api fasthttp.RequestHandler) func(x *p
 				x.RespondText(fasthttp.StatusServiceUnavailable, "draining\n")
 			}
 		case exposed && bytes.HasPrefix(path, []byte("/admin/v1/")):
+			proxy.OwnResponse(x.Ctx)
 			api(x.Ctx)
 		default:
 			return false
@@ -249,7 +250,7 @@ func explain(p *plan, method, rawURL string, headers [][2]string, clientIP strin
 	}
 	for _, c := range x.Candidates {
 		r := &p.config.Routes[c.Route]
-		out.Candidates = append(out.Candidates, admin.Candidate{Route: r.Name, Origin: r.Origin.String(), Won: c.Won, Reason: c.Reason})
+		out.Candidates = append(out.Candidates, admin.Candidate{Route: r.Name, Origin: origin(r.Origin), Won: c.Won, Reason: c.Reason})
 	}
 	return out, nil
 }

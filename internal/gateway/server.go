@@ -41,7 +41,6 @@ func (g *Gateway) ensureServer(want serverSettings) {
 	s := &fasthttp.Server{
 		Handler:                      g.proxy.Handle,
 		ErrorHandler:                 proxy.HandleReadError,
-		Name:                         "velocity", // unused: see NoDefaultServerHeader
 		ReadTimeout:                  want.read,
 		WriteTimeout:                 want.write,
 		IdleTimeout:                  want.idle,

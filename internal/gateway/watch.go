@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -20,7 +22,7 @@ const settle = 100 * time.Millisecond
 // file itself.
 type watcher struct {
 	mu      sync.Mutex
-	fs      *fsnotify.Watcher
+	notify  *fsnotify.Watcher
 	files   map[string]bool
 	watched map[string]bool
 	log     *zap.Logger
@@ -29,11 +31,11 @@ type watcher struct {
 // newWatcher returns a watcher that watches nothing yet. It may fail when the
 // system has no more watches to give.
 func newWatcher(log *zap.Logger) (*watcher, error) {
-	fs, err := fsnotify.NewWatcher()
+	notify, err := fsnotify.NewWatcher()
 	if err != nil {
 		return nil, err
 	}
-	return &watcher{fs: fs, files: map[string]bool{}, watched: map[string]bool{}, log: log}, nil
+	return &watcher{notify: notify, files: map[string]bool{}, watched: map[string]bool{}, log: log}, nil
 }
 
 // set makes files, and everything that may appear in dirs, what is watched.
@@ -57,7 +59,7 @@ func (w *watcher) set(files, dirs []string) {
 	}
 	for d := range w.watched {
 		if !wantDirs[d] {
-			_ = w.fs.Remove(d) // it may be gone already
+			_ = w.notify.Remove(d) // it may be gone already
 			delete(w.watched, d)
 		}
 	}
@@ -65,7 +67,12 @@ func (w *watcher) set(files, dirs []string) {
 		if w.watched[d] {
 			continue
 		}
-		if err := w.fs.Add(d); err != nil {
+		err := w.notify.Add(d)
+		if errors.Is(err, fs.ErrNotExist) {
+			wantFiles[d] = true // its parent tells when it appears
+			continue
+		}
+		if err != nil {
 			w.log.Warn("watch configuration: changes there need SIGHUP", zap.String("directory", d), zap.Error(err))
 			continue
 		}
@@ -111,13 +118,13 @@ func (w *watcher) run(stop <-chan struct{}, changed func()) {
 	for {
 		select {
 		case <-stop:
-			_ = w.fs.Close() // only a second close fails
+			_ = w.notify.Close() // only a second close fails
 			return
-		case e := <-w.fs.Events:
+		case e := <-w.notify.Events:
 			if w.concerns(e) {
 				timer.Reset(settle)
 			}
-		case err := <-w.fs.Errors:
+		case err := <-w.notify.Errors:
 			// Events were lost: look.
 			w.log.Warn("watch configuration", zap.Error(err))
 			timer.Reset(settle)

@@ -108,7 +108,7 @@ func compareEntries(a, b *entry) (order int, rule string) {
 	if c := cmp.Compare(len(q.cookies), len(p.cookies)); c != 0 {
 		return c, "fewer cookie matchers than"
 	}
-	if c := compareTrue(len(p.networks) > 0, len(q.networks) > 0); c != 0 {
+	if c := compareTrue(len(p.inside)+len(p.outside) > 0, len(q.inside)+len(q.outside) > 0); c != 0 {
 		return c, "any client, less specific than the networks of"
 	}
 	return cmp.Compare(a.route.index, b.route.index), "defined after"

@@ -104,13 +104,14 @@ func (p *predicates) refuse(f Fields) string {
 			return m.refusal("cookie", ok)
 		}
 	}
-	if len(p.networks) == 0 || p.matchClient(f.ClientIP()) {
-		return ""
+	ip := f.ClientIP().Unmap()
+	if len(p.inside) > 0 && !anyContains(p.inside, ip) {
+		return fmt.Sprintf("client %s is in none of %v", ip, p.inside)
 	}
-	if p.invert {
-		return fmt.Sprintf("client %s is in one of %v", f.ClientIP(), p.networks)
+	if anyContains(p.outside, ip) {
+		return fmt.Sprintf("client %s is in one of %v", ip, p.outside)
 	}
-	return fmt.Sprintf("client %s is in none of %v", f.ClientIP(), p.networks)
+	return ""
 }
 
 // refusal does not repeat the value that was sent, which may be a secret.

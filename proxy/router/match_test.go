@@ -131,9 +131,10 @@ func parsePattern(t *testing.T, words []string) Pattern {
 			p.Queries = append(p.Queries, parseMatcher(value))
 		case "cookie":
 			p.Cookies = append(p.Cookies, parseMatcher(value))
-		case "from", "not-from":
+		case "from":
 			p.ClientCIDRs = append(p.ClientCIDRs, netip.MustParsePrefix(value))
-			p.ClientCIDRsInvert = key == "not-from"
+		case "not-from":
+			p.NotClientCIDRs = append(p.NotClientCIDRs, netip.MustParsePrefix(value))
 		case "priority":
 			n, err := strconv.Atoi(value)
 			if err != nil {

@@ -48,7 +48,7 @@ func modelOrder(a, b modelRoute) int {
 		len(b.Headers) - len(a.Headers),
 		len(b.Queries) - len(a.Queries),
 		len(b.Cookies) - len(a.Cookies),
-		min(len(b.ClientCIDRs), 1) - min(len(a.ClientCIDRs), 1),
+		min(len(b.ClientCIDRs)+len(b.NotClientCIDRs), 1) - min(len(a.ClientCIDRs)+len(a.NotClientCIDRs), 1),
 	} {
 		if difference != 0 {
 			return difference
@@ -204,11 +204,14 @@ func modelPredicates(p *Pattern, f *testFields) bool {
 			}
 		}
 	}
-	inside := false
+	inside := len(p.ClientCIDRs) == 0
 	for _, n := range p.ClientCIDRs {
 		inside = inside || n.Contains(f.ip)
 	}
-	return len(p.ClientCIDRs) == 0 || inside != p.ClientCIDRsInvert
+	for _, n := range p.NotClientCIDRs {
+		inside = inside && !n.Contains(f.ip)
+	}
+	return inside
 }
 
 // generator makes patterns and requests from few words, so that they meet often.
@@ -242,8 +245,16 @@ func (g generator) patterns() []Pattern {
 		p.Queries = g.matchers("q")
 		p.Cookies = g.matchers("c")
 		if g.pick(6) == 0 {
-			p.ClientCIDRs = append(p.ClientCIDRs, netip.MustParsePrefix(oneOf(g, "10.0.0.0/8", "10.1.0.0/16")))
-			p.ClientCIDRsInvert = g.pick(2) == 0
+			network := netip.MustParsePrefix(oneOf(g, "10.0.0.0/8", "10.1.0.0/16"))
+			switch g.pick(3) {
+			case 0:
+				p.ClientCIDRs = append(p.ClientCIDRs, network)
+			case 1:
+				p.NotClientCIDRs = append(p.NotClientCIDRs, network)
+			default:
+				p.ClientCIDRs = append(p.ClientCIDRs, netip.MustParsePrefix("10.0.0.0/8"))
+				p.NotClientCIDRs = append(p.NotClientCIDRs, netip.MustParsePrefix("10.1.0.0/16"))
+			}
 		}
 	}
 	return patterns

@@ -46,12 +46,11 @@ type Pattern struct {
 	// Headers, Queries and Cookies must all match.
 	Headers, Queries, Cookies []Matcher
 
-	// ClientCIDRs are the networks the client must be in or, if
-	// ClientCIDRsInvert is set, must not be in. They are tried one after
-	// another: meant for a handful, not for block lists. An address that is
-	// not valid is in no network. No network means any client.
-	ClientCIDRs       []netip.Prefix
-	ClientCIDRsInvert bool
+	// The client must be in one of ClientCIDRs, if there are any, and in
+	// none of NotClientCIDRs. They are tried one after another: meant for a
+	// handful, not for block lists. An address that is not valid is in no
+	// network.
+	ClientCIDRs, NotClientCIDRs []netip.Prefix
 
 	// Priority comes before every other rule of precedence: higher wins.
 	// The default is 0; it may be negative.
@@ -163,23 +162,29 @@ func (c *compilation) predicates(p *Pattern) *predicates {
 		headers: c.matchers("headers", p.Headers),
 		queries: c.matchers("queries", p.Queries),
 		cookies: c.matchers("cookies", p.Cookies),
-		invert:  p.ClientCIDRsInvert && len(p.ClientCIDRs) > 0,
+		inside:  c.networks("client_cidrs", p.ClientCIDRs),
+		outside: c.networks("not_client_cidrs", p.NotClientCIDRs),
 	}
 	for i := range q.headers {
 		q.headers[i].name = textproto.CanonicalMIMEHeaderKey(q.headers[i].name)
 	}
-	for i, prefix := range p.ClientCIDRs {
-		if !prefix.IsValid() {
-			c.report(fmt.Sprintf("client_cidrs[%d]", i), "network is not valid")
-			continue
-		}
-		q.networks = append(q.networks, unmapPrefix(prefix))
-	}
-	if len(q.headers)+len(q.queries)+len(q.cookies)+len(q.networks) == 0 {
+	if len(q.headers)+len(q.queries)+len(q.cookies)+len(q.inside)+len(q.outside) == 0 {
 		return nil
 	}
 	q.key = q.identity()
 	return q
+}
+
+func (c *compilation) networks(field string, prefixes []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for i, prefix := range prefixes {
+		if !prefix.IsValid() {
+			c.report(fmt.Sprintf("%s[%d]", field, i), "network is not valid")
+			continue
+		}
+		out = append(out, unmapPrefix(prefix))
+	}
+	return out
 }
 
 func (c *compilation) matchers(field string, matchers []Matcher) []matcher {

@@ -34,9 +34,8 @@ func (noFields) ClientIP() netip.Addr         { return netip.Addr{} }
 // predicates are the conditions of a route beyond host, path and method.
 type predicates struct {
 	headers, queries, cookies []matcher
-	networks                  []netip.Prefix
-	invert                    bool   // the networks must not contain the client
-	key                       string // equal for predicates that say the same
+	inside, outside           []netip.Prefix // where the client must be, and must not be
+	key                       string         // equal for predicates that say the same
 }
 
 type matcher struct {
@@ -74,17 +73,21 @@ func (p *predicates) match(f Fields) bool {
 			return false
 		}
 	}
-	return len(p.networks) == 0 || p.matchClient(f.ClientIP())
+	return len(p.inside)+len(p.outside) == 0 || p.matchClient(f.ClientIP())
 }
 
 func (p *predicates) matchClient(ip netip.Addr) bool {
 	ip = ip.Unmap()
-	for _, n := range p.networks {
+	return (len(p.inside) == 0 || anyContains(p.inside, ip)) && !anyContains(p.outside, ip)
+}
+
+func anyContains(networks []netip.Prefix, ip netip.Addr) bool {
+	for _, n := range networks {
 		if n.Contains(ip) {
-			return !p.invert
+			return true
 		}
 	}
-	return p.invert
+	return false
 }
 
 func (m *matcher) match(value []byte, ok bool) bool {
@@ -117,8 +120,11 @@ func (p *predicates) identity() string {
 			parts = append(parts, fmt.Sprintf("%s %q %d %q %t", set.of, m.name, m.kind, m.value, m.invert))
 		}
 	}
-	for _, n := range p.networks {
-		parts = append(parts, fmt.Sprintf("network %s %t", n, p.invert))
+	for _, n := range p.inside {
+		parts = append(parts, "in "+n.String())
+	}
+	for _, n := range p.outside {
+		parts = append(parts, "not in "+n.String())
 	}
 	slices.Sort(parts)
 	return strings.Join(slices.Compact(parts), "\n")

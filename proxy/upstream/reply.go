@@ -75,6 +75,12 @@ func (c *Conn) ReadReply(h *fasthttp.ResponseHeader, head bool) (Reply, error) {
 			}
 			continue
 		}
+		if !r.HasDate {
+			// A recipient with a clock adds the Date (RFC 9110 section
+			// 6.6.1): fasthttp does, in a header that was reset.
+			h.Reset()
+			h.SetNoDefaultContentType(true)
+		}
 		// fasthttp would answer an HTTP/1.0 reply's version to the client.
 		block[7] = '1'
 		if err := h.Read(c.br); err != nil {
