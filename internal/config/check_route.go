@@ -242,6 +242,10 @@ func originProblem(origin string) string {
 		return "an origin has no slash at its end: " + strconv.Quote(origin)
 	case !isAuthority(host):
 		return "expected an origin such as https://app.example.com, got " + strconv.Quote(origin)
+	case origin != strings.ToLower(origin):
+		return "can never match: browsers send origins in lower case, got " + strconv.Quote(origin)
+	case scheme == "https" && strings.HasSuffix(host, ":443"), scheme == "http" && strings.HasSuffix(host, ":80"):
+		return "can never match: browsers leave out the scheme's own port, got " + strconv.Quote(origin)
 	}
 	return ""
 }

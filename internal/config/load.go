@@ -50,6 +50,7 @@ func Default() *Config {
 	if err != nil {
 		panic("BUG: the defaults are not valid: " + err.Error())
 	}
+	c.files = nil
 	return c
 }
 
@@ -83,18 +84,19 @@ type fileSystem interface {
 type diskFiles struct{}
 
 func (diskFiles) readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, errors.Unwrap(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
+	// Looked at before it is opened: opening a named pipe waits for a writer.
+	info, err := os.Stat(name)
 	if err != nil {
 		return nil, errors.Unwrap(err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("not a regular file")
 	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err == nil && len(data) > maxFileBytes {
 		err = fmt.Errorf("larger than %s", Size(maxFileBytes))
