@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -228,13 +227,7 @@ func syntaxError(data []byte, err error) (line, column int, message string) {
 		at := exact.Token.Position
 		return at.Line, at.Column, exact.Message
 	}
-	message = strings.TrimPrefix(err.Error(), "yaml: ")
-	match := regexp.MustCompile(`^line (\d+): `).FindStringSubmatch(message)
-	if match == nil {
-		return 1, 1, message
-	}
-	line, _ = strconv.Atoi(match[1])
-	return line, 1, strings.TrimPrefix(message, match[0])
+	return 0, 0, err.Error()
 }
 
 // includes reads the files that the names and globs of one file stand for.

@@ -60,7 +60,7 @@ routes: [{path: /, upstream: a}]`,
 		t.Errorf("paths are not relative to the document: %+v, %+v", c.Admin.TLS, c.Upstreams[0].TLS)
 	}
 	_, err = Load(filepath.Join(dir, "mismatch.yaml"), nil)
-	if err == nil || !strings.Contains(err.Error(), "admin.tls.cert_file: private key does not match public key") {
+	if err == nil || !strings.Contains(err.Error(), "admin.tls.cert_file: does not go with key_file: tls: private key does not match public key") {
 		t.Errorf("mismatch: %v", err)
 	}
 }
