@@ -41,9 +41,10 @@ run: build ## Start the gateway on :8080 with a sample upstream behind it; Ctrl-
 dev: build ## Like run, and rebuild and restart when a Go file changes
 	@scripts/run --watch
 
+# The version is stamped by LDFLAGS; go's own stamping fails in a checkout that belongs to another user.
 .PHONY: build
 build: go-version ## Build the static binary bin/velocity
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/velocity
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/velocity
 
 .PHONY: version
 version: ## Print the version that a build gets

@@ -139,7 +139,7 @@ func TestParseWrk(t *testing.T) {
 	if got != want || err != nil {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
-	for _, output := range []string{"", "unable to connect\n", "result {\n", "result {\"requests\":0,\"duration_us\":1}\n"} {
+	for _, output := range []string{"", "unable to connect\n", "result {\n", "result {\"requests\":1,\"duration_us\":0}\n"} {
 		if _, err := parseWrk([]byte(output)); err == nil {
 			t.Errorf("parseWrk(%q): no error", output)
 		}
@@ -162,7 +162,7 @@ func TestSpreadOf(t *testing.T) {
 // sample is a report in which Velocity used twice nginx's CPU in one round and as much in another, and a third was flagged.
 func sample() *report {
 	r := &report{
-		Rivals: []*rival{{Name: "direct"}, {Name: "nginx", Baseline: "nginx", Version: "nginx 1"}, {Name: "velocity", Baseline: "nginx", Command: "velocity --config x"}},
+		Rivals: []*rival{{Name: "direct"}, {Name: "nginx", Baseline: "nginx", Version: "nginx 1"}, {Name: "velocity", Baseline: "nginx", logs: true, Command: "velocity --config x"}},
 		Origin: &rival{Command: "nginx -c y"},
 	}
 	for round, cpu := range []float64{10, 20, 30} {
@@ -200,7 +200,7 @@ func TestReportsAreWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"| velocity | 40000 (40000-40000) |", "| 1.50 |", "| 2 (1 flagged) |", "- nginx 1\n", "    velocity --config x   # velocity\n", "below 100% the load",
+		"| velocity | 40000 (40000-40000) |", "| 1.50 |", "| 0.0% | 2 (1 flagged) |", "- nginx 1\n", "    velocity --config x   # velocity\n", "below 100% the load",
 	} {
 		if !strings.Contains(string(markdown), want) {
 			t.Errorf("no %q in\n%s", want, markdown)
@@ -245,6 +245,9 @@ func TestCountLines(t *testing.T) {
 	}
 	if n, err := countLines(path); n != 3 || err != nil {
 		t.Errorf("got %d, %v; want 3", n, err)
+	}
+	if n, err := countLines(path + ".absent"); n != 0 || err != nil {
+		t.Errorf("absent file: got %d, %v; want 0", n, err)
 	}
 }
 

@@ -41,6 +41,9 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err = compare(ctx, opts)
+	if err != nil && ctx.Err() != nil {
+		err = errors.New("interrupted; what was started is stopped")
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)

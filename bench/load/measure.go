@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
@@ -41,8 +42,8 @@ func parseWrk(output []byte) (wrkResult, error) {
 		if err := json.Unmarshal(text, &r); err != nil {
 			return wrkResult{}, fmt.Errorf("parse wrk result: %w", err)
 		}
-		if r.Requests <= 0 || r.DurationUs <= 0 {
-			return wrkResult{}, errors.New("parse wrk result: no request was completed")
+		if r.Requests < 0 || r.DurationUs <= 0 {
+			return wrkResult{}, errors.New("parse wrk result: numbers out of range")
 		}
 		return r, nil
 	}
@@ -64,7 +65,7 @@ type run struct {
 	ResidentKiB int64   `json:"resident_kib,omitempty"`
 	// Logged is the share of requests that left a line in the access log; a proxy may drop lines rather than wait.
 	Logged float64 `json:"logged,omitempty"`
-	// Flagged runs had errors and count for nothing.
+	// Flagged runs had errors, or completed no request, and count for nothing.
 	Flagged bool `json:"flagged,omitempty"`
 }
 
@@ -76,7 +77,7 @@ func (r *run) progress(rounds int) string {
 		line += fmt.Sprintf("  %6.2f µs CPU/req  %5.1f MiB", r.cpuUs(), float64(r.ResidentKiB)/1024)
 	}
 	if r.Flagged {
-		line += fmt.Sprintf("  FLAGGED: %d socket errors, %d error statuses", r.Errors, r.Statuses)
+		line += fmt.Sprintf("  FLAGGED: %d requests, %d socket errors, %d error statuses", r.Requests, r.Errors, r.Statuses)
 	}
 	return line
 }
@@ -84,7 +85,8 @@ func (r *run) progress(rounds int) string {
 // measure warms a rival up and drives it once.
 func (f *field) measure(ctx context.Context, r *rival, round int) (run, error) {
 	if r.log != "" {
-		if err := os.Truncate(r.log, 0); err != nil {
+		// A proxy may make the file with its first line.
+		if err := os.Truncate(r.log, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return run{}, fmt.Errorf("empty access log of %s: %w", r.Name, err)
 		}
 	}
@@ -111,9 +113,9 @@ func (f *field) measure(ctx context.Context, r *rival, round int) (run, error) {
 	m := run{
 		Rival: r.Name, Round: round, wrkResult: result,
 		RequestsPerSecond: requests / (float64(result.DurationUs) / 1e6),
-		Flagged:           result.Errors != 0 || result.Statuses != 0,
+		Flagged:           result.Errors != 0 || result.Statuses != 0 || result.Requests == 0,
 	}
-	if r.process != nil {
+	if r.process != nil && result.Requests > 0 {
 		m.UserUs = float64((after.User - before.User).Microseconds()) / requests
 		m.SystemUs = float64((after.System - before.System).Microseconds()) / requests
 		m.Busy = m.cpuUs() * requests / float64(wall.Microseconds())
@@ -127,7 +129,7 @@ func (f *field) measure(ctx context.Context, r *rival, round int) (run, error) {
 		if err != nil {
 			return run{}, err
 		}
-		m.Logged = float64(lines) / float64(warm.Requests+result.Requests)
+		m.Logged = float64(lines) / float64(max(1, warm.Requests+result.Requests))
 	}
 	return m, nil
 }
@@ -181,8 +183,12 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// countLines returns the number of whole lines in a file: none when there is no file.
 func countLines(path string) (int64, error) {
 	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
 	if err != nil {
 		return 0, fmt.Errorf("count lines: %w", err)
 	}

@@ -207,7 +207,7 @@ func (r *report) rows() [][]string {
 		if s.CPURatio.Median > 0 {
 			row[8] = fmt.Sprintf("%.2f", s.CPURatio.Median)
 		}
-		if s.Logged.Median > 0 {
+		if r.Rivals[i].logs {
 			row[11] = fmt.Sprintf("%.1f%%", 100*s.Logged.Median)
 		}
 		if s.Flagged > 0 {
@@ -245,7 +245,7 @@ Values are medians over the rounds, in parentheses the smallest and largest; max
 the proxy's process and its workers from /proc. CPU/nginx is the median of the ratios within each round to nginx with the same logging. Busy is the
 share of its CPU that the proxy used: below 100%% the load or the origin set the pace, and requests per second compare those. RSS is read right
 after a run; pages shared by nginx's two processes count twice. Logged is the share of requests with a line in the access log. Flagged runs had socket
-errors or error statuses and are left out.
+errors, error statuses or no completed request, and are left out.
 `)
 	line("## Machine\n")
 	virtual := ""

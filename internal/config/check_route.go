@@ -77,9 +77,6 @@ func (r *Route) checkPathChange(s scope) {
 	if !s.has("strip_prefix") {
 		return
 	}
-	if s.has("rewrite") {
-		s.problem("strip_prefix", "give strip_prefix or rewrite, not both")
-	}
 	prefix := r.StripPrefix
 	switch {
 	case len(prefix) < 2 || prefix[0] != '/' || strings.HasSuffix(prefix, "/"):
@@ -130,6 +127,9 @@ func (r *Route) checkTemplates(s scope) {
 }
 
 func (m *Match) check(s scope) {
+	if s.has("client_cidrs") && s.has("not_client_cidrs") {
+		s.problem("not_client_cidrs", "give client_cidrs or not_client_cidrs, not both")
+	}
 	for i, p := range m.Headers {
 		if p.Name != "" && !isToken(p.Name) {
 			s.problem("headers["+strconv.Itoa(i)+"].name", "%q is not a header name", p.Name)
@@ -165,7 +165,7 @@ func (r *Redirect) check(s scope) {
 	if !s.has("scheme") && !s.has("host") && !s.has("port") && !s.has("path") {
 		s.problem("", "leads back to itself; set scheme, host, port or path")
 	}
-	if r.Host != "" && !isListenHost(r.Host) {
+	if r.Host != "" && (strings.HasPrefix(r.Host, "*") || hostProblem(r.Host) != "") {
 		s.problem("host", "%q is not a host name; the port has a key of its own", r.Host)
 	}
 	if s.has("path") && !strings.HasPrefix(string(r.Path), "/") && !strings.HasPrefix(string(r.Path), "${path}") {
@@ -191,7 +191,7 @@ func (r *Rewrite) check(s scope) {
 	case s.has("replacement") && !s.has("regex"):
 		s.problem("replacement", "needs regex beside it")
 	}
-	if s.has("path") && !strings.HasPrefix(string(r.Path), "/") && !strings.HasPrefix(string(r.Path), "${path}") {
+	if s.has("path") && !strings.HasPrefix(string(r.Path), "/") {
 		s.problem("path", "must start with /")
 	}
 	checkRegex(s, "regex", r.Regex)
@@ -242,6 +242,10 @@ func originProblem(origin string) string {
 		return "an origin has no slash at its end: " + strconv.Quote(origin)
 	case !isAuthority(host):
 		return "expected an origin such as https://app.example.com, got " + strconv.Quote(origin)
+	case origin != strings.ToLower(origin):
+		return "can never match: browsers send origins in lower case, got " + strconv.Quote(origin)
+	case scheme == "https" && strings.HasSuffix(host, ":443"), scheme == "http" && strings.HasSuffix(host, ":80"):
+		return "can never match: browsers leave out the scheme's own port, got " + strconv.Quote(origin)
 	}
 	return ""
 }

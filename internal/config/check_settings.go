@@ -83,7 +83,7 @@ func checkAdminTLS(s scope, t *AdminTLS) {
 	}
 	if cert != nil && key != nil {
 		if _, err := tls.X509KeyPair(cert, key); err != nil {
-			s.problem("admin.tls.cert_file", "%s", strings.TrimPrefix(err.Error(), "tls: "))
+			s.problem("admin.tls.cert_file", "does not go with key_file: %v", err)
 		}
 	}
 	if t.ClientCAFile != "" {

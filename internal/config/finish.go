@@ -113,16 +113,16 @@ func derivedName(r *Route) string {
 	return name
 }
 
-// InlineUpstream returns the upstream that a route's own targets amount to,
-// with the route's name, or nil when the route has none. What a route cannot
-// set has its default.
+// InlineUpstream returns the upstream that a route's own targets amount to, or
+// nil when the route has none. Its name is "route:" and the route's name, which
+// no entry of `upstreams` can have. What a route cannot set has its default.
 func (c *Config) InlineUpstream(route int) *Upstream {
 	r := &c.Routes[route]
 	if len(r.Targets) == 0 {
 		return nil
 	}
 	u := c.defaultUpstream
-	u.Name, u.Targets, u.HealthCheck, u.Origin = r.Name, r.Targets, r.HealthCheck, r.Origin
+	u.Name, u.Targets, u.HealthCheck, u.Origin = "route:"+r.Name, r.Targets, r.HealthCheck, r.Origin
 	if r.Balance != nil {
 		u.Balance = *r.Balance
 	}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,6 +49,7 @@ func Default() *Config {
 	if err != nil {
 		panic("BUG: the defaults are not valid: " + err.Error())
 	}
+	c.files = nil
 	return c
 }
 
@@ -83,18 +83,19 @@ type fileSystem interface {
 type diskFiles struct{}
 
 func (diskFiles) readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, errors.Unwrap(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
+	// Looked at before it is opened: opening a named pipe waits for a writer.
+	info, err := os.Stat(name)
 	if err != nil {
 		return nil, errors.Unwrap(err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("not a regular file")
 	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err == nil && len(data) > maxFileBytes {
 		err = fmt.Errorf("larger than %s", Size(maxFileBytes))
@@ -226,13 +227,7 @@ func syntaxError(data []byte, err error) (line, column int, message string) {
 		at := exact.Token.Position
 		return at.Line, at.Column, exact.Message
 	}
-	message = strings.TrimPrefix(err.Error(), "yaml: ")
-	match := regexp.MustCompile(`^line (\d+): `).FindStringSubmatch(message)
-	if match == nil {
-		return 1, 1, message
-	}
-	line, _ = strconv.Atoi(match[1])
-	return line, 1, strings.TrimPrefix(message, match[0])
+	return 0, 0, err.Error()
 }
 
 // includes reads the files that the names and globs of one file stand for.

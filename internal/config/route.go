@@ -28,8 +28,10 @@ type Route struct {
 	Hosts []string `yaml:"hosts"`
 
 	// Path is `/exact`, `/prefix/*` (which also matches `/prefix`),
-	// `/users/{id}` with parameters that take one segment each, or `~` and a
-	// regular expression (RE2) that the whole path must match.
+	// `/users/{id}` with parameters that take one segment each,
+	// `/files/{rest...}` with a parameter that takes all that is left, or `~`
+	// and a regular expression (RE2) that the whole path must match and whose
+	// named groups are parameters.
 	Path string `yaml:"path" required:"true"`
 
 	// Methods lists the methods. Absent, every method matches; `GET` includes
@@ -61,15 +63,15 @@ type Route struct {
 	// Respond answers with a fixed response.
 	Respond *Respond `yaml:"respond"`
 
-	// StripPrefix is removed from the start of the path before it is sent on.
-	// It must be a prefix of the path's literal part, on a segment boundary.
+	// StripPrefix is removed from the start of the path before it is sent on,
+	// and before `rewrite` sees it. It must be a prefix of the path's literal part, on a segment boundary.
 	StripPrefix string `yaml:"strip_prefix"`
 
 	// Rewrite replaces the path before it is sent on.
 	Rewrite *Rewrite `yaml:"rewrite"`
 
-	// EncodedSlashes says what to do with `%2F` in a path: `reject` answers
-	// 400, `keep` leaves it encoded, within its segment.
+	// EncodedSlashes says what to do with `%2F` and `%5C` in a path: `reject`
+	// answers 400, `keep` leaves them encoded, within their segment.
 	EncodedSlashes string `yaml:"encoded_slashes" default:"reject" enum:"reject,keep"`
 
 	// UpstreamHost is the Host to send: `preserve` the client's, `target` for
@@ -117,7 +119,7 @@ type Match struct {
 	ClientCIDRs []netip.Prefix `yaml:"client_cidrs"`
 
 	// NotClientCIDRs lists networks, none of which may hold the client's
-	// address.
+	// address. Give this or `client_cidrs`, not both.
 	NotClientCIDRs []netip.Prefix `yaml:"not_client_cidrs"`
 }
 
@@ -133,8 +135,7 @@ type Predicate struct {
 	// Prefix is the start of the value.
 	Prefix string `yaml:"prefix"`
 
-	// Regex is a regular expression (RE2) that must match somewhere in the
-	// value; anchor it with `^` and `$` for the whole.
+	// Regex is a regular expression (RE2) that must match the whole value.
 	Regex string `yaml:"regex"`
 
 	// Present asks only that the name is there.
@@ -196,7 +197,7 @@ type Respond struct {
 //	    rewrite: {path: "/posts/by/${param.id}"}
 //	    targets: [{url: "http://127.0.0.1:3000"}]
 type Rewrite struct {
-	// Path is the new path, a template.
+	// Path is the new path, a template that starts with `/`.
 	Path Template `yaml:"path"`
 
 	// Regex is a regular expression (RE2) over the path. A path that it does
@@ -229,9 +230,9 @@ type RetryBudget struct {
 }
 
 // Headers changes headers on the way. Values are templates: `${client_ip}`,
-// `${request_id}`, `${host}`, `${method}`, `${path}`, `${scheme}`, `${route}`,
-// `${upstream}`, `${param.NAME}`, `${header.NAME}`, `${query.NAME}`. A `$${`
-// stands for a literal `${`.
+// `${request_id}`, `${host}`, `${method}`, `${path}`, `${query}`, `${scheme}`,
+// `${route}`, `${param.NAME}`, `${header.NAME}`, `${query.NAME}` and
+// `${cookie.NAME}`, all of the request. A `$${` stands for a literal `${`.
 type Headers struct {
 	// Request changes the request to the upstream.
 	Request HeaderOps `yaml:"request"`

@@ -110,7 +110,7 @@ func pathProblem(path string) string {
 	var seen []string
 	for i, segment := range segments {
 		last := i == len(segments)-1
-		name, isParam := paramName(segment)
+		name, rest, isParam := param(segment)
 		switch {
 		case segment == "" && !last:
 			return "has an empty segment and can never match: duplicate slashes are merged before matching"
@@ -119,6 +119,8 @@ func pathProblem(path string) string {
 		case segment == "*" && last:
 		case strings.Contains(segment, "*"):
 			return "may have * only as its last segment"
+		case isParam && rest && !last:
+			return "may have {" + name + "...} only as its last segment"
 		case isParam && slices.Contains(seen, name):
 			return "has the parameter " + name + " twice"
 		case isParam && isParamName(name):
@@ -130,10 +132,12 @@ func pathProblem(path string) string {
 	return ""
 }
 
-func paramName(segment string) (string, bool) {
+// param takes {name} and {name...} apart.
+func param(segment string) (name string, rest, ok bool) {
 	name, opened := strings.CutPrefix(segment, "{")
 	name, closed := strings.CutSuffix(name, "}")
-	return name, opened && closed
+	name, rest = strings.CutSuffix(name, "...")
+	return name, rest, opened && closed
 }
 
 func isParamName(s string) bool {
@@ -161,7 +165,7 @@ func pathParams(path string) []string {
 	}
 	var names []string
 	for segment := range strings.SplitSeq(path, "/") {
-		if name, ok := paramName(segment); ok {
+		if name, _, ok := param(segment); ok {
 			names = append(names, name)
 		}
 	}
@@ -255,7 +259,7 @@ func checkTemplate(s scope, field string, t Template, params []string) {
 }
 
 func checkVariable(s scope, field, name string, params []string) {
-	known := []string{"client_ip", "request_id", "host", "method", "path", "scheme", "route", "upstream"}
+	known := []string{"client_ip", "request_id", "host", "method", "path", "query", "scheme", "route"}
 	kind, key, dotted := strings.Cut(name, ".")
 	switch {
 	case !dotted && slices.Contains(known, name):
@@ -263,7 +267,7 @@ func checkVariable(s scope, field, name string, params []string) {
 		if key == "" || !slices.Contains(params, key) {
 			s.suggest(field, nearest(key, params), "the route's path has no parameter %q", key)
 		}
-	case dotted && kind == "header" && isToken(key):
+	case dotted && (kind == "header" || kind == "cookie") && isToken(key):
 	case dotted && kind == "query" && key != "":
 	default:
 		s.suggest(field, nearest(name, known), "no variable is named ${%s}", name)
