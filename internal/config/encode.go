@@ -17,11 +17,14 @@ func (c *Config) Redacted() map[string]any {
 	return e.section(reflect.ValueOf(c).Elem())
 }
 
-// YAML returns a document that loads again to the same configuration, save for
-// what Redacted hides. It leaves out what has its default.
+// YAML returns one document that loads to the same configuration, save for what
+// Redacted hides. It leaves out what has its default, and `include`, since it
+// holds what was included.
 func (c *Config) YAML() ([]byte, error) {
 	e := encoder{plans: newPlans(), document: true}
-	data, err := yaml.Marshal(e.section(reflect.ValueOf(c).Elem()))
+	document := e.section(reflect.ValueOf(c).Elem())
+	delete(document, "include")
+	data, err := yaml.Marshal(document)
 	if err != nil {
 		return nil, fmt.Errorf("encode configuration: %w", err)
 	}

@@ -58,7 +58,9 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, doc)
 		}
-		if want, got := c.Redacted(), again.Redacted(); !reflect.DeepEqual(got, want) {
+		want, got := c.Redacted(), again.Redacted()
+		delete(want, "include")
+		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("got\n%v\nwant\n%v\n%s", got, want, doc)
 		}
 	})

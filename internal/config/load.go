@@ -59,7 +59,7 @@ func Default() *Config {
 func Files(c *Config) []string { return slices.Clone(c.files) }
 
 // Dirs returns the directories that globs of `include` looked into: a new file
-// there may become part of the configuration.
+// there may become part of the configuration. They need not exist.
 func Dirs(c *Config) []string { return slices.Clone(c.dirs) }
 
 // Hash identifies what c was made from: the content of all files, and the

@@ -144,6 +144,13 @@ func TestIncludes(t *testing.T) {
 	if want := []string{filepath.Join(dir, "more"), dir, filepath.Join(dir, "none")}; !slices.Equal(Dirs(c), want) {
 		t.Errorf("dirs %q, want %q", Dirs(c), want)
 	}
+	doc, err := c.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if whole := parse(t, string(doc)); len(whole.Routes) != 4 || len(whole.Upstreams) != 1 || len(whole.Include) != 0 {
+		t.Errorf("written as\n%s", doc)
+	}
 	o := c.Routes[3].Origin
 	if filepath.Base(o.File) != "b.yaml" || o.Line != 3 || o.Column != 5 || o.Path != "routes[0]" {
 		t.Errorf("origin %+v", o)
