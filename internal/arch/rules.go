@@ -38,7 +38,7 @@ func Rules() []Rule {
 		{Of: []string{"./limiter/redis"}, Only: []string{"./limiter"}, Reason: "synchronising counts is an option, off the request path"},
 		{Of: []string{"./auth"}, Only: nothing, Reason: "the contract of authentication depends on no method"},
 		{Of: []string{"./auth/..."}, But: []string{"./auth"}, Only: []string{"./auth"}, Reason: "each method brings its dependency and knows the contract only"},
-		{Of: []string{"./proxy/upstream"}, Only: []string{"./balancer", "./balancer/breaker"}, Reason: "an upstream is endpoints, connections and the current picker; who calls it and who changes it are not its business"},
+		{Of: []string{"./proxy/upstream"}, Only: []string{"./balancer", "./balancer/breaker", "./internal/telemetry", "./proxy/syntax"}, Reason: "an upstream is endpoints, connections and the current picker, with the metric handles that live exactly as long; who calls it and who changes it are not its business"},
 		{Of: []string{"./proxy/..."}, Never: []string{"./balancer/health", "./balancer/discovery/..."}, Reason: "probing and discovery run beside requests, never within one"},
 		{Of: []string{"./proxy/..."}, But: []string{"./proxy/certs"}, Never: []string{"./proxy/certs"}, Reason: "certificates belong to listeners, which gateway owns"},
 		{Of: []string{"./admin/store"}, Only: nothing, Reason: "a store keeps revisions of a document and does not read it"},

@@ -127,9 +127,6 @@ func (r *Route) checkTemplates(s scope) {
 }
 
 func (m *Match) check(s scope) {
-	if s.has("client_cidrs") && s.has("not_client_cidrs") {
-		s.problem("not_client_cidrs", "give client_cidrs or not_client_cidrs, not both")
-	}
 	for i, p := range m.Headers {
 		if p.Name != "" && !isToken(p.Name) {
 			s.problem("headers["+strconv.Itoa(i)+"].name", "%q is not a header name", p.Name)

@@ -166,8 +166,8 @@ type Admin struct {
 	// below `/admin/`. It needs a token.
 	ExposeOnGateway bool `yaml:"expose_on_gateway" default:"false"`
 
-	// Pprof serves Go's profiles below `/debug/pprof/`, behind the token when
-	// there is one.
+	// Pprof serves Go's profiles below `/debug/pprof/`, on loopback too only to
+	// requests with a token or a client certificate.
 	Pprof bool `yaml:"pprof" default:"true"`
 }
 

@@ -119,7 +119,7 @@ type Match struct {
 	ClientCIDRs []netip.Prefix `yaml:"client_cidrs"`
 
 	// NotClientCIDRs lists networks, none of which may hold the client's
-	// address. Give this or `client_cidrs`, not both.
+	// address. With `client_cidrs` it makes exceptions.
 	NotClientCIDRs []netip.Prefix `yaml:"not_client_cidrs"`
 }
 

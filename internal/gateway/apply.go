@@ -88,11 +88,11 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 	if err := g.openAccessLog(c, before, next); err != nil {
 		return err
 	}
-	handler, err := g.adminHandler(c)
+	handler, exposed, err := g.adminHandlers(c)
 	if err != nil {
 		return err
 	}
-	p.snapshot.Local = g.local(c, handler)
+	p.snapshot.Local = g.local(c, exposed)
 
 	g.watchHealth(p)
 	warmed, cancel := context.WithTimeout(ctx, warmTime)

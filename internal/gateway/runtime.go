@@ -24,9 +24,11 @@ import (
 
 var _ admin.Runtime = adminRuntime{}
 
-// adminHandler makes the management API for a configuration.
-func (g *Gateway) adminHandler(c *config.Config) (fasthttp.RequestHandler, error) {
-	return admin.NewHandler(adminRuntime{g}, admin.Options{
+// adminHandlers makes the management API for a configuration: for its own
+// listener and, when it is exposed, for the gateway's, where only the token
+// counts.
+func (g *Gateway) adminHandlers(c *config.Config) (own, exposed fasthttp.RequestHandler, err error) {
+	o := admin.Options{
 		Token:              c.Admin.Token.Reveal(),
 		ClientCertificates: c.Admin.TLS.ClientCAFile != "",
 		Loopback:           isLoopback(c.Admin.Host),
@@ -34,7 +36,13 @@ func (g *Gateway) adminHandler(c *config.Config) (fasthttp.RequestHandler, error
 		MetricsPath:        c.Observability.Metrics.Prometheus.Path,
 		Pprof:              c.Admin.Pprof,
 		Logger:             g.log,
-	})
+	}
+	if own, err = admin.NewHandler(adminRuntime{g}, o); err != nil || !c.Admin.ExposeOnGateway {
+		return own, nil, err
+	}
+	o.ClientCertificates, o.Loopback = false, false
+	exposed, err = admin.NewHandler(adminRuntime{g}, o)
+	return own, exposed, err
 }
 
 func isLoopback(host string) bool {
@@ -48,7 +56,7 @@ func isLoopback(host string) bool {
 // local answers the paths that are the gateway's own: /health and /ready,
 // unless a route names exactly that path, and the management API when it is
 // exposed.
-func (g *Gateway) local(c *config.Config, api fasthttp.RequestHandler) func(x *proxy.Exchange) bool {
+func (g *Gateway) local(c *config.Config, exposed fasthttp.RequestHandler) func(x *proxy.Exchange) bool {
 	health, ready := true, true
 	for i := range c.Routes {
 		switch c.Routes[i].Path {
@@ -58,7 +66,6 @@ func (g *Gateway) local(c *config.Config, api fasthttp.RequestHandler) func(x *p
 			ready = false
 		}
 	}
-	exposed := c.Admin.ExposeOnGateway
 	return func(x *proxy.Exchange) bool {
 		switch path := x.Path; {
 		case len(path) < 6 || path[1] != 'h' && path[1] != 'r' && path[1] != 'a':
@@ -71,9 +78,9 @@ func (g *Gateway) local(c *config.Config, api fasthttp.RequestHandler) func(x *p
 			} else {
 				x.RespondText(fasthttp.StatusServiceUnavailable, "draining\n")
 			}
-		case exposed && bytes.HasPrefix(path, []byte("/admin/v1/")):
+		case exposed != nil && bytes.HasPrefix(path, []byte("/admin/v1/")):
 			proxy.OwnResponse(x.Ctx)
-			api(x.Ctx)
+			exposed(x.Ctx)
 		default:
 			return false
 		}
