@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -77,15 +78,20 @@ func newSession(t *testing.T, binary string) *session {
 	if err := os.Symlink(binary, filepath.Join(s.dir, "bin", "velocity")); err != nil {
 		t.Fatal(err)
 	}
-	var to, from []string
-	for _, port := range []string{"8080", "8081", "3000", "3001"} {
+	ports := []string{"3000", "3001", "8080", "8081"}
+	var free []int
+	for range ports {
 		ln, err := net.Listen("tcp4", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer ln.Close() // open until all are chosen, so that all differ
-		free := strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
-		to, from = append(to, port, free), append(from, free, port)
+		free = append(free, ln.Addr().(*net.TCPAddr).Port)
+	}
+	slices.Sort(free) // what is ordered by address stands as on the page
+	var to, from []string
+	for i, port := range ports {
+		to, from = append(to, port, strconv.Itoa(free[i])), append(from, strconv.Itoa(free[i]), port)
 	}
 	s.to, s.from = strings.NewReplacer(to...), strings.NewReplacer(from...)
 	t.Cleanup(func() {
