@@ -49,7 +49,7 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 	}
 	if running := g.running.Load(); running != nil && running.plan.config.Hash() == c.Hash() {
 		g.noteReload(nil, nil)
-		g.watch.set(config.Files(c), config.Dirs(c))
+		g.watchFiles(c)
 		return false, nil
 	}
 	if err := g.apply(ctx, c); err != nil {
@@ -92,7 +92,7 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	p.snapshot.Local = g.local(c, exposed)
+	p.snapshot.Local = local(c, g.ready.Load, exposed)
 
 	g.watchHealth(p)
 	warmed, cancel := context.WithTimeout(ctx, warmTime)
@@ -124,12 +124,21 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 		g.retireAccessLog(before.accessLog)
 	}
 	g.acceptorSettings(c)
-	g.watch.set(config.Files(c), config.Dirs(c))
+	g.watchFiles(c)
 	for _, w := range g.warnings(p, before) {
 		g.log.Warn("configuration: " + w)
 	}
 	g.noteReload(nil, nil)
 	return nil
+}
+
+// watchFiles watches what the configuration was read from, if it asks for that.
+func (g *Gateway) watchFiles(c *config.Config) {
+	if c.Server.Watch {
+		g.watch.set(config.Files(c), config.Dirs(c))
+	} else {
+		g.watch.set(nil, nil)
+	}
 }
 
 // watchHealth points the checker at the plan's endpoints. Endpoints that stay
