@@ -309,8 +309,7 @@ func (x *Exchange) AppendVar(dst []byte, v transform.Var, name string) []byte {
 		value, _ := x.params.Get(x.Path, name)
 		return append(dst, value...)
 	case transform.Header:
-		value, _ := x.fields.Header(name)
-		return append(dst, value...)
+		return append(dst, x.fields.asReceived(name)...)
 	case transform.QueryArg:
 		value, _ := queryValue(x.query, name)
 		return append(dst, value...)
