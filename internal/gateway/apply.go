@@ -31,6 +31,9 @@ type reloadTry struct {
 func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 	g.applying.Lock()
 	defer g.applying.Unlock()
+	if g.draining.Load() {
+		return false, errDraining
+	}
 	started := time.Now()
 	defer func() {
 		result := telemetry.ReloadApplied
@@ -61,6 +64,8 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 	return true, nil
 }
 
+var errDraining = errors.New("reload configuration: the gateway is stopping")
+
 func (g *Gateway) failReload(err error) {
 	var problems config.Problems
 	errors.As(err, &problems)
@@ -85,11 +90,11 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 	if before != nil {
 		next.revision = before.revision + 1
 	}
-	if err := g.openAccessLog(c, before, next); err != nil {
-		return err
-	}
 	handler, exposed, err := g.adminHandlers(c)
 	if err != nil {
+		return err
+	}
+	if err := g.openAccessLog(c, before, next); err != nil {
 		return err
 	}
 	p.snapshot.Local = local(c, g.ready.Load, exposed)

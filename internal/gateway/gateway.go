@@ -301,9 +301,12 @@ const closing = time.Second
 // what is under way gets its time. A second signal ends it at once.
 func (g *Gateway) stop(cancel context.CancelFunc, signals <-chan os.Signal) (err error) {
 	defer g.release(cancel)
-	s := g.running.Load().plan.config.Server.Shutdown
+	cancel()
+	g.applying.Lock() // a reload under way ends first; none begins
 	g.draining.Store(true)
+	g.applying.Unlock()
 	g.ready.Store(false)
+	s := g.running.Load().plan.config.Server.Shutdown
 	g.log.Info("draining: not ready, still accepting", zap.Duration("for", time.Duration(s.Delay)))
 	if !wait(time.Duration(s.Delay), signals, nil) {
 		return ErrForced
