@@ -65,11 +65,16 @@ type Exchange struct {
 	head     []byte // serialised request, head and small body
 	arena    []byte // values made for this request
 	pathBuf  []byte
+	state    *upstream.State // of the upstream, the same for all attempts
 	tried    balancer.Tried
 	conn     *upstream.Conn
 	endpoint *upstream.Endpoint
 	reply    upstream.Reply
 	stream   stream
+
+	pristine   fasthttp.ResponseHeader // as fasthttp gave it, if replies are discarded
+	attemptEnd time.Time               // the attempt's own limit; zero for none
+	retrying   bool                    // the retry budget has granted this request a place
 
 	attempting   bool // an attempt has begun that is not balanced yet
 	attempts     int
@@ -92,7 +97,7 @@ func (x *Exchange) reset() {
 	x.allow = ""
 	x.entered, x.attempts = 0, 0
 	x.tried.Reset()
-	x.conn, x.endpoint = nil, nil
+	x.conn, x.endpoint, x.state = nil, nil, nil
 	x.reply = upstream.Reply{}
 	x.body.reset()
 	x.stream.reset()

@@ -11,21 +11,6 @@ import (
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
-// RetryPolicy says when a failed attempt is followed by another: when no
-// connection could be had, so that nothing was sent, or when a connection that
-// was in use before turns out to be closed and the request is idempotent.
-type RetryPolicy struct {
-	// Attempts is how many attempts may follow the first. Zero means none.
-	Attempts int
-	// BudgetPercent is the share of the upstream's attempts in flight that
-	// may be retries; BudgetFloor of them are always allowed.
-	BudgetPercent, BudgetFloor int
-}
-
-// maxStale is how many connections that turn out to be closed a request may
-// meet; replacing them is not counted as a retry.
-const maxStale = 2
-
 // forward sends the request to an endpoint of the route's upstream, another
 // one if need be, and begins the response.
 func (x *Exchange) forward() {
@@ -36,42 +21,38 @@ func (x *Exchange) forward() {
 	if !x.readBody() {
 		return
 	}
-	state := r.Upstream.State()
-	ep := state.Pick(uint64(x.shard()), &x.tried)
+	x.state = r.Upstream.State()
+	ep := x.state.Pick(uint64(x.shard()), &x.tried)
 	if ep == nil {
 		x.refuse(ErrNoHealthy)
 		return
 	}
-	retrying, stale := false, 0
-	for left := r.Retry.Attempts; ; {
+	if r.Retry.judgesReplies() {
+		x.Ctx.Response.Header.CopyTo(&x.pristine)
+	}
+	for retries, stale := 0, 0; ; {
 		x.Err = x.attempt(ep)
-		if x.Err == nil || !x.repeatable() {
+		if x.Err == ErrStale && stale < maxStale && !x.body.begun && x.mayRepeat() {
+			stale++
+			r.Metrics.Retried(telemetry.RetryStale)
+			continue // the same endpoint, over another connection
+		}
+		cause := x.retryCause()
+		if cause == noCause {
 			break
 		}
-		switch x.Err.Retry {
-		case Stale:
-			if stale++; stale <= maxStale {
-				continue // the same endpoint, over another connection
-			}
-		case Never:
-			left = 0
-		}
-		if left == 0 {
-			break
-		}
-		left--
-		next := state.Pick(uint64(x.shard()), &x.tried)
+		next, wait := x.prepareRetry(cause, retries)
 		if next == nil {
 			break
 		}
-		if !retrying && !r.Upstream.BeginRetry(r.Retry.BudgetPercent, r.Retry.BudgetFloor) {
-			break
+		if x.Err == nil {
+			x.discardReply()
 		}
-		retrying, ep = true, next
+		r.Metrics.Retried(cause)
+		x.waitToRetry(wait)
+		ep, retries = next, retries+1
 	}
-	if retrying {
-		r.Upstream.EndRetry()
-	}
+	x.endRetry()
 	if x.Err == nil {
 		x.beginResponse()
 	}
@@ -97,23 +78,6 @@ func (x *Exchange) rewritePath() bool {
 	return true
 }
 
-// repeatable tells whether the request may be sent again: its body is still
-// whole, and nothing of it was sent yet or its method is idempotent (RFC 9110
-// section 9.2.2).
-func (x *Exchange) repeatable() bool {
-	if x.body.begun {
-		return false
-	}
-	if x.Err.Retry == Unsent {
-		return true
-	}
-	switch string(x.Method()) {
-	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE":
-		return true
-	}
-	return false
-}
-
 // attempt sends the request to ep and reads the header of its reply. On
 // success the connection is left in x.conn for the body; otherwise the error
 // is returned and the attempt is over.
@@ -123,6 +87,13 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	limit, ok := x.timeLeft(now)
 	if !ok {
 		return ErrDeadline
+	}
+	x.attemptEnd = time.Time{}
+	if d := x.Route.Retry.PerAttempt; d > 0 && x.body.stream == nil {
+		x.attemptEnd = now.Add(d)
+		if limit == 0 || d < limit {
+			limit = d
+		}
 	}
 	x.attempts++
 	x.endpoint, x.sent = ep, now
@@ -146,7 +117,7 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 
 // exchangeHeads sends the request and reads the reply's header.
 func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
-	deadline, wait := x.waitUntil(now)
+	deadline, wait := x.replyDeadline(now)
 	if err := conn.SetDeadline(deadline); err != nil {
 		return upstream.ErrClosed
 	}
@@ -297,6 +268,16 @@ func (x *Exchange) timeLeft(now time.Time) (time.Duration, bool) {
 // final reports. The zero time means never.
 func (x *Exchange) waitUntil(now time.Time) (deadline time.Time, final bool) {
 	return x.deadline(now, x.Route.ReplyTimeout)
+}
+
+// replyDeadline is waitUntil for the header of a reply, which the attempt's own
+// limit also bounds.
+func (x *Exchange) replyDeadline(now time.Time) (deadline time.Time, final bool) {
+	deadline, final = x.waitUntil(now)
+	if end := x.attemptEnd; !end.IsZero() && (deadline.IsZero() || end.Before(deadline)) {
+		return end, false
+	}
+	return deadline, final
 }
 
 // deadline is when a wait of at most d ends, no limit if d is zero, within the

@@ -16,6 +16,7 @@ import (
 type Server struct {
 	snapshot atomic.Pointer[Snapshot]
 	draining atomic.Bool
+	drains   chan struct{} // closed when draining begins
 	pool     sync.Pool
 	metrics  *telemetry.GatewayMetrics
 	onPanic  func(recovered any, requestID string)
@@ -25,7 +26,7 @@ type Server struct {
 // request is answered 503. onPanic is told of each panic that a request met;
 // it may be nil.
 func NewServer(m *telemetry.GatewayMetrics, onPanic func(recovered any, requestID string)) *Server {
-	s := &Server{metrics: m, onPanic: onPanic}
+	s := &Server{metrics: m, onPanic: onPanic, drains: make(chan struct{})}
 	s.pool.New = func() any { return new(Exchange) }
 	return s
 }
@@ -39,7 +40,11 @@ func (s *Server) Snapshot() *Snapshot { return s.snapshot.Load() }
 
 // Drain answers every further request with Connection: close, so that clients
 // and load balancers go elsewhere before the listener does.
-func (s *Server) Drain() { s.draining.Store(true) }
+func (s *Server) Drain() {
+	if !s.draining.Swap(true) {
+		close(s.drains)
+	}
+}
 
 // Handle serves one request: it is the fasthttp handler.
 func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
@@ -91,6 +96,7 @@ func (s *Server) recoverPanic(x *Exchange) {
 	if x.stream.x = nil; x.attempting { // the stream's Close must not run
 		x.endAttempt(false)
 	}
+	x.endRetry()
 	x.Err = ErrPanic
 	writeError(x.Ctx, ErrPanic, nil, x.RequestID)
 	x.Ctx.SetConnectionClose()

@@ -276,7 +276,7 @@ func (s *site) newRoute(w line) *Route {
 		TargetHost:         w.keys["to-host"] == "target",
 		Timeout:            w.duration("timeout"),
 		ReplyTimeout:       w.duration("reply"),
-		Retry:              RetryPolicy{Attempts: w.int("retries", 0), BudgetPercent: w.int("percent", 0), BudgetFloor: w.int("floor", 0)},
+		Retry:              retryPolicy(w),
 	}
 	if h := w.keys["to-host"]; !r.TargetHost {
 		r.UpstreamHost = []byte(h)

@@ -62,7 +62,12 @@ func TestDefaults(t *testing.T) {
 	c = parse(t, `
 routes: [{path: /, targets: [{url: "http://a"}], health_check: {path: /h}}]`)
 	r := c.Routes[0]
-	if r.Retries != (Retries{Attempts: 1, Budget: RetryBudget{Percent: 20, Min: 3}}) || r.EncodedSlashes != "reject" ||
+	retries := Retries{
+		Attempts: 1, On: []string{"connect_failure"}, Methods: []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"}, IdempotencyKey: true,
+		BackOff: BackOff{Base: Duration(25 * time.Millisecond), Max: Duration(250 * time.Millisecond)}, MaxRetryAfter: Duration(time.Second),
+		Budget: RetryBudget{Percent: 20, Min: 3},
+	}
+	if !reflect.DeepEqual(r.Retries, retries) || r.EncodedSlashes != "reject" ||
 		r.UpstreamHost != "preserve" || r.Timeout != 0 || r.Targets[0].Weight != 1 {
 		t.Errorf("route: %+v", r)
 	}

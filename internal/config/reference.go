@@ -137,6 +137,8 @@ func (r *referenceMaker) typeOf(f *field) string {
 		return "list of [sections](#" + r.anchors[sub] + ")"
 	case sub != nil:
 		return "[section](#" + r.anchors[sub] + ")"
+	case f.enum != nil && f.typ.Kind() == reflect.Slice:
+		return "list of `" + strings.Join(f.enum, "`, `") + "`"
 	case f.enum != nil:
 		return "`" + strings.Join(f.enum, "`, `") + "`"
 	}

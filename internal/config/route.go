@@ -82,7 +82,7 @@ type Route struct {
 	// limit, so that streams live as long as they flow.
 	Timeout Duration `yaml:"timeout" default:"0s"`
 
-	// Retries repeats requests that never reached a server.
+	// Retries sends a request again whose attempt failed.
 	Retries Retries `yaml:"retries"`
 
 	// Headers changes headers on the way.
@@ -207,26 +207,6 @@ type Rewrite struct {
 	// Replacement replaces what `regex` matched; `$1` and `${1}` stand for its
 	// groups.
 	Replacement string `yaml:"replacement"`
-}
-
-// Retries repeats requests that never reached a server: the connection failed,
-// the method is idempotent and the budget allows it.
-type Retries struct {
-	// Attempts is how many more attempts may follow the first. 0 never
-	// retries.
-	Attempts int `yaml:"attempts" default:"1" min:"0" max:"10"`
-
-	// Budget keeps retries from making an outage worse.
-	Budget RetryBudget `yaml:"budget"`
-}
-
-// RetryBudget bounds the retries in flight to an upstream.
-type RetryBudget struct {
-	// Percent is the share of the requests in flight that may be retries.
-	Percent int `yaml:"percent" default:"20" min:"0" max:"100"`
-
-	// Min is how many retries in flight are always allowed.
-	Min int `yaml:"min" default:"3" min:"0" max:"1000000"`
 }
 
 // Headers changes headers on the way. Values are templates: `${client_ip}`,

@@ -305,11 +305,7 @@ func (b *builder) buildRoute(i int, c *config.Route, named map[string]*config.Up
 		KeepEncodedSlashes: c.EncodedSlashes == "keep",
 		Claims:             claims(c),
 		Timeout:            time.Duration(c.Timeout),
-		Retry: proxy.RetryPolicy{
-			Attempts:      c.Retries.Attempts,
-			BudgetPercent: c.Retries.Budget.Percent,
-			BudgetFloor:   c.Retries.Budget.Min,
-		},
+		Retry:              retryPolicy(&c.Retries),
 	}
 	switch c.UpstreamHost {
 	case "preserve":

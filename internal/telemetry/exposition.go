@@ -66,7 +66,31 @@ func (p *page) routes(routes []*RouteMetrics) {
 	}
 	p.routeCounter(requestBytes, routes, func(s *routeShard) uint64 { return s.bytesIn.Load() })
 	p.routeCounter(responseBytes, routes, func(s *routeShard) uint64 { return s.bytesOut.Load() })
-	p.routeCounter(retriesTotal, routes, func(s *routeShard) uint64 { return s.retries.Load() })
+	p.repeats(routes)
+}
+
+// repeats writes the counters of a route that needed one of them.
+func (p *page) repeats(routes []*RouteMetrics) {
+	p.family(retriesTotal)
+	for _, m := range routes {
+		r := m.repeats.Load()
+		for cause := range retryCauses {
+			if r != nil && r.retries[cause].Load() > 0 {
+				p.sample(retriesTotal, "", m.labels, `cause="`, causeLabels[cause], r.retries[cause].Load())
+			}
+		}
+	}
+	p.repeatCounter(hedgesTotal, routes, func(r *repeats) uint64 { return r.hedges.Load() })
+	p.repeatCounter(hedgesWonTotal, routes, func(r *repeats) uint64 { return r.hedgesWon.Load() })
+}
+
+func (p *page) repeatCounter(f familyIndex, routes []*RouteMetrics, read func(*repeats) uint64) {
+	p.family(f)
+	for _, m := range routes {
+		if r := m.repeats.Load(); r != nil {
+			p.sample(f, "", m.labels, "", "", read(r))
+		}
+	}
 }
 
 func (p *page) routeCounter(f familyIndex, routes []*RouteMetrics, read func(*routeShard) uint64) {

@@ -20,6 +20,8 @@ const (
 	requestBytes
 	responseBytes
 	retriesTotal
+	hedgesTotal
+	hedgesWonTotal
 
 	upstreamRequests
 	upstreamFlight
@@ -51,7 +53,9 @@ var families = [...]family{
 	gatewayDuration: {"velocity_gateway_duration_seconds", "histogram", "route", "Time spent in the gateway itself: the duration without the waiting for upstreams."},
 	requestBytes:    {"velocity_request_body_bytes_total", "counter", "route", "Bytes of request bodies received."},
 	responseBytes:   {"velocity_response_body_bytes_total", "counter", "route", "Bytes of response bodies sent."},
-	retriesTotal:    {"velocity_retries_total", "counter", "route", "Upstream attempts beyond the first."},
+	retriesTotal:    {"velocity_retries_total", "counter", "route, cause", "Attempts made because an earlier one failed: connect_failure, stale_connection, reset_before_response, timeout, status or header."},
+	hedgesTotal:     {"velocity_hedges_total", "counter", "route", "Second attempts made because the first was slow to be answered."},
+	hedgesWonTotal:  {"velocity_hedges_won_total", "counter", "route", "Hedges whose reply was the one that the client got."},
 
 	upstreamRequests:    {"velocity_upstream_requests_total", "counter", "upstream, endpoint, code", "Replies of endpoints by status class."},
 	upstreamFlight:      {"velocity_upstream_requests_in_flight", "gauge", "upstream, endpoint", "Attempts under way."},

@@ -86,6 +86,10 @@ func TestRouteMetrics(t *testing.T) {
 	}
 	m.Begin(0)
 	m.Record(&Event{Status: 0, Duration: time.Second})
+	m.Retried(RetryReset)
+	m.Retried(RetryReset)
+	m.Retried(RetryHeader)
+	m.Hedged()
 	p := parse(t, render(r))
 	for series, want := range map[string]float64{
 		`velocity_requests_total{route="api",code="2xx"}`:                             8,
@@ -93,7 +97,10 @@ func TestRouteMetrics(t *testing.T) {
 		`velocity_requests_in_flight{route="api"}`:                                    8,
 		`velocity_request_body_bytes_total{route="api"}`:                              8,
 		`velocity_response_body_bytes_total{route="api"}`:                             80,
-		`velocity_retries_total{route="api"}`:                                         16,
+		`velocity_retries_total{route="api",cause="reset_before_response"}`:           2,
+		`velocity_retries_total{route="api",cause="header"}`:                          1,
+		`velocity_hedges_total{route="api"}`:                                          1,
+		`velocity_hedges_won_total{route="api"}`:                                      0,
 		`velocity_request_duration_seconds_bucket{route="api",code="2xx",le="2e-05"}`: 0,
 		`velocity_request_duration_seconds_bucket{route="api",code="2xx",le="4e-05"}`: 8,
 		`velocity_request_duration_seconds_bucket{route="api",code="2xx",le="+Inf"}`:  8,
@@ -239,6 +246,8 @@ func TestConcurrentUse(t *testing.T) {
 func populated() *Registry {
 	r := NewRegistry("v1\"\\\nx")
 	r.Route(`a"b`).Record(&Event{Status: 200, Duration: time.Millisecond, BytesIn: 1, BytesOut: 1, Attempts: 2})
+	r.Route(`a"b`).Retried(RetryConnect)
+	r.Route(`a"b`).HedgeWon()
 	r.Route("\xff").Record(&Event{Status: 404})
 	e := r.Endpoint("u", "10.0.0.1:80")
 	e.Begin(0)

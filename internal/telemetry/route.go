@@ -40,6 +40,41 @@ type RouteMetrics struct {
 	// keeps five more histograms per shard out of memory. Entries appear
 	// with their first answer.
 	rare [classCount]atomic.Pointer[histogram]
+	// repeats appears with the first attempt beyond a first one, so that a
+	// route whose upstream is well has none.
+	repeats atomic.Pointer[repeats]
+}
+
+// RetryCause says why a request was sent again.
+type RetryCause uint8
+
+// The causes of a retry, with the value of the label `cause` beside each.
+const (
+	// RetryConnect: no connection was had ("connect_failure").
+	RetryConnect RetryCause = iota
+	// RetryStale: a kept connection turned out to be closed, and its
+	// replacement was free ("stale_connection").
+	RetryStale
+	// RetryReset: the connection ended before the reply
+	// ("reset_before_response").
+	RetryReset
+	// RetryTimeout: the reply did not come in time ("timeout").
+	RetryTimeout
+	// RetryStatus: the status of the reply asked for it ("status").
+	RetryStatus
+	// RetryHeader: a header field of the reply asked for it ("header").
+	RetryHeader
+	retryCauses
+)
+
+var causeLabels = [retryCauses]string{"connect_failure", "stale_connection", "reset_before_response", "timeout", "status", "header"}
+
+// repeats counts the attempts of a route that are not a request's first. They
+// are rare, so all shards share one.
+type repeats struct {
+	retries   [retryCauses]atomic.Uint64
+	hedges    atomic.Uint64
+	hedgesWon atomic.Uint64
 }
 
 // routeShard is a whole number of cache lines, see TestShardSizes.
@@ -47,7 +82,7 @@ type routeShard struct {
 	inFlight atomic.Int64 // may be negative; only the sum over shards means something
 	bytesIn  atomic.Uint64
 	bytesOut atomic.Uint64
-	retries  atomic.Uint64
+	_        [8]byte // see TestShardSizes
 	gateway  histogram
 	success  histogram // duration of 2xx
 }
@@ -75,10 +110,17 @@ func (m *RouteMetrics) Record(e *Event) {
 	if e.BytesOut > 0 {
 		s.bytesOut.Add(uint64(e.BytesOut))
 	}
-	if e.Attempts > 1 {
-		s.retries.Add(uint64(e.Attempts - 1))
-	}
 }
+
+// Retried counts an attempt that was made because an earlier one failed.
+func (m *RouteMetrics) Retried(cause RetryCause) { acquire(&m.repeats).retries[cause].Add(1) }
+
+// Hedged counts a second attempt that was made because the first had not been
+// answered yet.
+func (m *RouteMetrics) Hedged() { acquire(&m.repeats).hedges.Add(1) }
+
+// HedgeWon counts a hedge whose reply the client got.
+func (m *RouteMetrics) HedgeWon() { acquire(&m.repeats).hedgesWon.Add(1) }
 
 func (m *RouteMetrics) shard(n uint32) *routeShard {
 	return acquire(&m.shards[n&m.mask])
