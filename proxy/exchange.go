@@ -75,6 +75,8 @@ type Exchange struct {
 	pristine   fasthttp.ResponseHeader // as fasthttp gave it, if replies are discarded
 	attemptEnd time.Time               // the attempt's own limit; zero for none
 	retrying   bool                    // the retry budget has granted this request a place
+	hedged     bool                    // a second attempt was made, or the budget refused it
+	asked      time.Time               // when the attempt began whose reply is waited for
 
 	attempting   bool // an attempt has begun that is not balanced yet
 	attempts     int
@@ -93,7 +95,7 @@ func (x *Exchange) reset() {
 	x.fields.reset()
 	x.host, x.hostField, x.query, x.target, x.requestedMethod = nil, nil, nil, nil, nil
 	x.encodedSlash, x.trusted, x.http10, x.preflight, x.gone, x.connReused = false, false, false, false, false, false
-	x.attempting, x.recorded = false, false
+	x.attempting, x.recorded, x.hedged = false, false, false
 	x.allow = ""
 	x.entered, x.attempts = 0, 0
 	x.tried.Reset()

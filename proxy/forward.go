@@ -96,7 +96,7 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 		}
 	}
 	x.attempts++
-	x.endpoint, x.sent = ep, now
+	x.endpoint, x.sent, x.asked = ep, now, now
 	ep.Live.Begin()
 	ep.Metrics.Begin(shard)
 
@@ -111,7 +111,11 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	if err := x.exchangeHeads(conn, now); err != nil {
 		return x.failAttempt(err)
 	}
-	ep.Metrics.Answered(shard, x.reply.Status, time.Since(now))
+	took := time.Since(x.asked)
+	x.endpoint.Metrics.Answered(shard, x.reply.Status, took) // the hedge's, if that won
+	if x.Route.Hedge.Percentile > 0 {
+		x.Route.Upstream.Latency.Observe(took)
+	}
 	return nil
 }
 
@@ -133,7 +137,15 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 		return e // the client's fault: do not wait for an answer
 	}
 	// After a failed write there may still be an answer: 413 and a close.
-	reply, rerr := conn.ReadReply(&x.Ctx.Response.Header, x.Ctx.IsHead())
+	var rerr error
+	if x.Route.Hedge.enabled() && err == nil && x.mayHedge() {
+		rerr = x.awaitReply(deadline)
+		conn = x.conn
+	}
+	var reply upstream.Reply
+	if rerr == nil {
+		reply, rerr = conn.ReadReply(&x.Ctx.Response.Header, x.Ctx.IsHead())
+	}
 	if rerr != nil {
 		if errors.Is(rerr, upstream.ErrTimeout) && wait {
 			return ErrDeadline

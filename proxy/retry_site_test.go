@@ -49,6 +49,26 @@ func retryPolicy(w line) RetryPolicy {
 	return p
 }
 
+// hedgePolicy reads the keys of a route directive that are about hedging:
+//
+//	hedge=D|pN hedge-floor=N hedge-percent=N
+func hedgePolicy(w line) HedgePolicy {
+	w.t.Helper()
+	p := HedgePolicy{
+		Methods: []string{"GET", "HEAD", "OPTIONS"}, BudgetPercent: w.int("hedge-percent", 0), BudgetFloor: w.int("hedge-floor", 0),
+	}
+	percentile, ok := strings.CutPrefix(w.keys["hedge"], "p")
+	if !ok {
+		p.After = w.duration("hedge")
+		return p
+	}
+	var err error
+	if p.Percentile, err = strconv.Atoi(percentile); err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
 // startAtFirst turns the round of an upstream so that its first server is next.
 func (s *site) startAtFirst(name string) {
 	state := s.upstreams[name].State()

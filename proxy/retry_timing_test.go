@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -94,6 +95,11 @@ func asker(t testing.TB, text string, targets ...string) func() {
 	}
 }
 
+// two makes one server look like two, which hedging needs.
+func two(url string) []string {
+	return []string{url, strings.Replace(url, "127.0.0.1", "localhost", 1)}
+}
+
 // timedRoutes are routes by what their retries cost, with the replies of their
 // upstream.
 func timedRoutes() []struct {
@@ -109,13 +115,15 @@ func timedRoutes() []struct {
 		{"statuses", "retries=1 floor=3 statuses=500-599 retriable=X-Again per=10s", []string{quietWell}},
 		{"retried", "retries=1 floor=3 statuses=503 repeat", []string{quietBusy, quietWell}},
 		{"backed-off", "retries=1 floor=3 statuses=503 repeat back-off=100us back-off-max=1ms", []string{quietBusy, quietWell}},
+		{"hedge after a time", "hedge=20s hedge-floor=1", []string{quietWell}},
+		{"hedge after a percentile", "hedge=p99", []string{quietWell}},
 	}
 }
 
 func TestRetryAllocatesNothing(t *testing.T) {
 	for _, r := range timedRoutes() {
 		t.Run(r.name, func(t *testing.T) {
-			ask := asker(t, "upstream u $1\nroute r /* upstream=u "+r.route, quietBackend(t, r.replies...))
+			ask := asker(t, "upstream u $1 $2\nroute r /* upstream=u "+r.route, two(quietBackend(t, r.replies...))...)
 			for range 100 {
 				ask()
 			}
@@ -129,7 +137,7 @@ func TestRetryAllocatesNothing(t *testing.T) {
 func BenchmarkRetry(b *testing.B) {
 	for _, r := range timedRoutes() {
 		b.Run(r.name, func(b *testing.B) {
-			ask := asker(b, "upstream u $1\nroute r /* upstream=u "+r.route, quietBackend(b, r.replies...))
+			ask := asker(b, "upstream u $1 $2\nroute r /* upstream=u "+r.route, two(quietBackend(b, r.replies...))...)
 			b.ReportAllocs()
 			for b.Loop() {
 				ask()

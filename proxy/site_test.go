@@ -166,7 +166,8 @@ func (silent) Printf(string, ...any) {}
 //	limits read=D write=D         the snapshot's time limits
 //	upstream NAME TARGET… max=N wait=D connect=D no-keep-alive weights=N,N
 //	route NAME PATH methods=M,M host=… upstream=… to-host=… strip=… template=…
-//	      pattern=… replace=… slashes=keep timeout=D reply=D retries=N floor=N percent=N
+//	      pattern=… replace=… slashes=keep timeout=D reply=D, and see retryPolicy and
+//	      hedgePolicy
 //	request ROUTE VERB NAME VALUE     header edit, VERB is set, add or remove
 //	response ROUTE VERB NAME VALUE
 //	cors ROUTE origins=O,O methods=M,M headers=H,H exposed=H,H max-age=D credentials private
@@ -277,6 +278,7 @@ func (s *site) newRoute(w line) *Route {
 		Timeout:            w.duration("timeout"),
 		ReplyTimeout:       w.duration("reply"),
 		Retry:              retryPolicy(w),
+		Hedge:              hedgePolicy(w),
 	}
 	if h := w.keys["to-host"]; !r.TargetHost {
 		r.UpstreamHost = []byte(h)

@@ -71,6 +71,8 @@ type Route struct {
 	ReplyTimeout time.Duration
 	// Retry is the retry policy.
 	Retry RetryPolicy
+	// Hedge is the hedging policy.
+	Hedge HedgePolicy
 	// Claims tells that the route's pattern is exactly a path that the gateway
 	// would answer itself, such as /health.
 	Claims bool

@@ -61,7 +61,7 @@ func (r *Route) checkAction(s scope) {
 		return
 	}
 	action := actions[0]
-	idle := []string{"balance", "health_check", "strip_prefix", "rewrite", "upstream_host", "timeout", "retries"}
+	idle := []string{"balance", "health_check", "strip_prefix", "rewrite", "upstream_host", "timeout", "retries", "hedge"}
 	switch action {
 	case "targets":
 		return

@@ -1,6 +1,11 @@
 package config
 
-import "strconv"
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // Retries sends a request again whose attempt failed, to another server: on the
 // failures in `on`, and on replies by `statuses` and `retriable_headers`. Only a
@@ -86,6 +91,60 @@ type RetryBudget struct {
 
 	// Min is how many retries in flight are always allowed.
 	Min int `yaml:"min" default:"3" min:"0" max:"1000000"`
+}
+
+// Hedge makes a second attempt at another server when the first was not answered
+// in time, and takes the reply that comes first. Requests with a streamed body
+// are not hedged. [retries.md](retries.md#hedging) explains it.
+//
+//	routes:
+//	  - path: /search/*
+//	    targets: [{url: "http://10.0.0.1:3000"}, {url: "http://10.0.0.2:3000"}]
+//	    hedge: {after: p95}
+type Hedge struct {
+	// After is how long the first attempt has: a duration such as `50ms`, or a
+	// percentile such as `p95` of the times that recent replies of the
+	// upstream took, from `p50` to `p99`.
+	After string `yaml:"after" default:"p95"`
+
+	// Methods lists the methods of requests that are hedged. A `DELETE` whose
+	// hedge finds nothing left may be answered 404.
+	Methods []string `yaml:"methods" default:"GET,HEAD,OPTIONS" enum:"GET,HEAD,OPTIONS,TRACE,PUT,DELETE"`
+
+	// Budget keeps hedges from adding much load.
+	Budget HedgeBudget `yaml:"budget"`
+}
+
+// HedgeBudget bounds the hedges in flight to an upstream. It is apart from that
+// of retries.
+type HedgeBudget struct {
+	// Percent is the share of the requests in flight that may be hedges.
+	Percent int `yaml:"percent" default:"5" min:"0" max:"100"`
+
+	// Min is how many hedges in flight are always allowed.
+	Min int `yaml:"min" default:"1" min:"0" max:"1000000"`
+}
+
+// Delay returns what After says: a percentile or, if that is 0, a duration.
+func (h *Hedge) Delay() (percentile int, after time.Duration, err error) {
+	if digits, ok := strings.CutPrefix(h.After, "p"); ok {
+		n, err := strconv.Atoi(digits)
+		if err != nil || n < 50 || n > 99 {
+			return 0, 0, errors.New("expected a percentile from p50 to p99, got " + strconv.Quote(h.After))
+		}
+		return n, 0, nil
+	}
+	d, err := parseDuration(h.After)
+	if err == nil && d == 0 {
+		err = errors.New("must be longer than 0")
+	}
+	return 0, time.Duration(d), err
+}
+
+func (h *Hedge) check(s scope) {
+	if _, _, err := h.Delay(); err != nil {
+		s.problem("after", "%s", err.Error())
+	}
 }
 
 func (r *Retries) check(s scope) {

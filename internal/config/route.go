@@ -85,6 +85,9 @@ type Route struct {
 	// Retries sends a request again whose attempt failed.
 	Retries Retries `yaml:"retries"`
 
+	// Hedge makes a second attempt when the first is slow. Absent, none is made.
+	Hedge *Hedge `yaml:"hedge"`
+
 	// Headers changes headers on the way.
 	Headers Headers `yaml:"headers"`
 

@@ -315,6 +315,9 @@ func (b *builder) buildRoute(i int, c *config.Route, named map[string]*config.Up
 		r.UpstreamHost = []byte(c.UpstreamHost)
 	}
 	var err error
+	if r.Hedge, err = hedgePolicy(c.Hedge); err != nil {
+		problem("hedge.after", err)
+	}
 	spec := transform.RewriteSpec{StripPrefix: c.StripPrefix}
 	if c.Rewrite != nil {
 		spec.Template, spec.Pattern, spec.Replacement = string(c.Rewrite.Path), c.Rewrite.Regex, c.Rewrite.Replacement

@@ -41,3 +41,18 @@ func retryPolicy(c *config.Retries) proxy.RetryPolicy {
 	}
 	return p
 }
+
+// hedgePolicy compiles what a route has under hedge, nil for none.
+func hedgePolicy(c *config.Hedge) (proxy.HedgePolicy, error) {
+	if c == nil {
+		return proxy.HedgePolicy{}, nil
+	}
+	percentile, after, err := c.Delay()
+	return proxy.HedgePolicy{
+		After:         after,
+		Percentile:    percentile,
+		Methods:       c.Methods,
+		BudgetPercent: c.Budget.Percent,
+		BudgetFloor:   c.Budget.Min,
+	}, err
+}

@@ -11,9 +11,14 @@ import (
 // identity across reloads. Endpoints and picker change together, behind one
 // pointer, so a request never sees an index into another list.
 type Upstream struct {
+	// Latency is how long recent replies took. Only routes that hedge by a
+	// percentile feed it.
+	Latency Latency
+
 	name     string
 	state    atomic.Pointer[State]
 	retrying atomic.Int64
+	hedging  atomic.Int64
 }
 
 // State is the endpoints of an upstream and the picker over them, immutable.
@@ -81,16 +86,27 @@ func (s *State) InFlight() int64 {
 // the attempts in flight may be retries, and floor of them always. When it
 // grants one, EndRetry must follow.
 func (u *Upstream) BeginRetry(percent, floor int) bool {
+	return u.begin(&u.retrying, percent, floor)
+}
+
+func (u *Upstream) begin(running *atomic.Int64, percent, floor int) bool {
 	limit := max(u.State().InFlight()*int64(percent)/100, int64(floor))
-	if u.retrying.Add(1) <= limit {
+	if running.Add(1) <= limit {
 		return true
 	}
-	u.retrying.Add(-1)
+	running.Add(-1)
 	return false
 }
 
 // EndRetry gives back what BeginRetry granted.
 func (u *Upstream) EndRetry() { u.retrying.Add(-1) }
+
+// BeginHedge asks the hedge budget, which is apart from that of retries, for
+// one more attempt. When it grants one, EndHedge must follow.
+func (u *Upstream) BeginHedge(percent, floor int) bool { return u.begin(&u.hedging, percent, floor) }
+
+// EndHedge gives back what BeginHedge granted.
+func (u *Upstream) EndHedge() { u.hedging.Add(-1) }
 
 type none struct{}
 
