@@ -18,6 +18,12 @@ func TestRetryConditions(t *testing.T) {
 		"well":  answering("well"),
 		"close": func(p *peer) { p.request() },
 		"part":  func(p *peer) { p.request(); p.write("HTTP/1.1 200 OK\r\n") },
+		"late": func(p *peer) {
+			p.request()
+			<-time.After(60 * time.Millisecond)
+			p.reply("late")
+			p.request()
+		},
 		"mute": func(p *peer) {
 			for ok := true; ok; {
 				_, ok = p.request()
@@ -89,6 +95,8 @@ func TestRetryConditions(t *testing.T) {
 	f("attempt's timeout", "on=timeout per=30ms reply=20s", get, well("mute"), 200, "well", "", "timeout")
 	f("attempt's timeout, not listed", "per=30ms reply=20s", get, well("mute"), 504, "", "upstream_timeout", "")
 	f("attempt's timeout of the last", "on=timeout per=30ms", get, []string{"mute", "mute"}, 504, "", "upstream_timeout", "timeout")
+	f("attempt's timeout, streamed body", "on=timeout per=30ms", "PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 70000\r\n\r\n"+strings.Repeat("b", 70000),
+		well("late"), 200, "late", "", "")
 	f("route's timeout is not an attempt's", "on=timeout timeout=50ms per=20s", get, well("mute"), 504, "", "request_deadline", "")
 	f("route's timeout without an attempt's", "on=timeout timeout=50ms", get, well("mute"), 504, "", "request_deadline", "")
 	f("status", "statuses=503", get, well("busy"), 200, "well", "", "status")
