@@ -21,14 +21,17 @@ const (
 // has seen none. It is safe for concurrent use, without a lock.
 type Latency struct {
 	count   atomic.Int32
+	fading  atomic.Bool
 	buckets [latencyBuckets]atomic.Int32
 }
 
 // Observe adds the time to a reply's header.
 func (l *Latency) Observe(d time.Duration) {
 	l.buckets[latencyBucket(d)].Add(1)
-	if l.count.Add(1) == keptSamples {
+	// At or above, not at: more may come while one observer is fading.
+	if l.count.Add(1) >= keptSamples && l.fading.CompareAndSwap(false, true) {
 		l.fade()
+		l.fading.Store(false)
 	}
 }
 
