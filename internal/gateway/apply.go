@@ -50,9 +50,10 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 		g.failReload(err)
 		return false, err
 	}
+	// Watched before it is applied, which takes time and may fail.
+	g.watchFiles(c)
 	if running := g.running.Load(); running != nil && running.plan.config.Hash() == c.Hash() {
 		g.noteReload(nil, nil)
-		g.watchFiles(c)
 		return false, nil
 	}
 	if err := g.apply(ctx, c); err != nil {
@@ -69,6 +70,11 @@ var errDraining = errors.New("reload configuration: the gateway is stopping")
 func (g *Gateway) failReload(err error) {
 	var problems config.Problems
 	errors.As(err, &problems)
+	if r := g.running.Load(); r != nil && r.plan.config.Server.Watch {
+		for _, p := range problems {
+			g.watch.add(p.File) // its author is about to mend it
+		}
+	}
 	g.noteReload(err, problems)
 	g.log.Error("configuration refused, the running one stays", zap.Error(err))
 }
@@ -129,7 +135,6 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 		g.retireAccessLog(before.accessLog)
 	}
 	g.acceptorSettings(c)
-	g.watchFiles(c)
 	for _, w := range g.warnings(p, before) {
 		g.log.Warn("configuration: " + w)
 	}
