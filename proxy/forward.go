@@ -158,7 +158,7 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 		deadline, wait = x.waitUntil(time.Now())
 		_ = conn.SetReadDeadline(deadline) // fails only when closed, which the read reports
 	}
-	if e, ok := err.(*Error); ok {
+	if e, ok := err.(*Error); ok { //nolint:errorlint // never wrapped, and errors.As would allocate for each request
 		return e // the client's fault: do not wait for an answer
 	}
 	// After a failed write there may still be an answer: 413 and a close.

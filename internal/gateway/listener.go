@@ -96,7 +96,7 @@ func (a *acceptor) setLimit(n int) {
 // serve makes g the server's listener from now on.
 func (a *acceptor) serve(g *gate) {
 	if old := a.current.Swap(g); old != nil {
-		old.Close()
+		_ = old.Close() // never fails
 	}
 }
 
