@@ -42,7 +42,7 @@ func (x *Exchange) forward() {
 		x.refuse(ErrNoHealthy)
 		return
 	}
-	retrying, stale := false, 0
+	stale := 0
 	for left := r.Retry.Attempts; ; {
 		x.Err = x.attempt(ep)
 		if x.Err == nil || !x.repeatable() {
@@ -64,14 +64,13 @@ func (x *Exchange) forward() {
 		if next == nil {
 			break
 		}
-		if !retrying && !r.Upstream.BeginRetry(r.Retry.BudgetPercent, r.Retry.BudgetFloor) {
+		if !x.retrying && !r.Upstream.BeginRetry(r.Retry.BudgetPercent, r.Retry.BudgetFloor) {
 			break
 		}
-		retrying, ep = true, next
+		x.retrying, ep = true, next
 	}
-	if retrying {
-		r.Upstream.EndRetry()
-	}
+	x.endRetry()
+	x.clearReadDeadline()
 	if x.Err == nil {
 		x.beginResponse()
 	}
@@ -95,6 +94,14 @@ func (x *Exchange) rewritePath() bool {
 		x.target = canonical
 	}
 	return true
+}
+
+// endRetry gives back what the request took of the retry budget.
+func (x *Exchange) endRetry() {
+	if x.retrying {
+		x.retrying = false
+		x.Route.Upstream.EndRetry()
+	}
 }
 
 // repeatable tells whether the request may be sent again: an idempotent method
@@ -121,28 +128,26 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 		return ErrDeadline
 	}
 	x.attempts++
-	x.endpoint, x.sent = ep, now
+	x.endpoint, x.sent, x.connReused, x.attempting = ep, now, false, true
 	ep.Live.Begin()
 	ep.Metrics.Begin(shard)
 
 	conn, err := ep.Acquire(now, limit)
 	if err != nil {
-		return x.failAttempt(nil, err)
+		return x.failAttempt(err)
 	}
-	x.connReused = conn.Reused()
+	x.conn, x.connReused = conn, conn.Reused()
 	ep.Metrics.Connected(shard, x.connReused)
 	if err := x.exchangeHeads(conn, now); err != nil {
-		return x.failAttempt(conn, err)
+		return x.failAttempt(err)
 	}
 	ep.Metrics.Answered(shard, x.reply.Status, time.Since(now))
-	x.conn = conn
 	return nil
 }
 
 // exchangeHeads sends the request and reads the reply's header.
 func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
-	deadline, wait := x.waitUntil(now)
-	if err := conn.SetDeadline(deadline); err != nil {
+	if err := conn.SetDeadline(x.waitUntil(now)); err != nil {
 		return upstream.ErrClosed
 	}
 	x.writeHead(x.endpoint)
@@ -150,8 +155,7 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 	err := x.send(conn)
 	if err == nil && x.body.stream != nil {
 		incomplete, err = x.sendStream(conn)
-		deadline, wait = x.waitUntil(time.Now())
-		_ = conn.SetReadDeadline(deadline) // fails only when closed, which the read reports
+		_ = conn.SetReadDeadline(x.waitUntil(time.Now())) // fails only when closed, which the read reports
 	}
 	var ce *Error
 	if errors.As(err, &ce) {
@@ -160,8 +164,10 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 	// After a failed write there may still be an answer: 413 and a close.
 	reply, rerr := conn.ReadReply(&x.Ctx.Response.Header, x.Ctx.IsHead())
 	if rerr != nil {
-		if errors.Is(rerr, upstream.ErrTimeout) && wait {
-			return ErrDeadline
+		if errors.Is(rerr, upstream.ErrTimeout) {
+			if _, left := x.timeLeft(time.Now()); !left {
+				return ErrDeadline
+			}
 		}
 		return rerr
 	}
@@ -262,10 +268,8 @@ var lastChunk = []byte("0\r\n\r\n")
 
 // sendPart writes part[chunkRoom:] in one system call, as a chunk if asked.
 func (x *Exchange) sendPart(conn *upstream.Conn, part []byte, chunked bool) error {
-	if d := x.Route.ReplyTimeout; d > 0 {
-		if err := conn.SetWriteDeadline(time.Now().Add(d)); err != nil {
-			return err
-		}
+	if err := conn.SetWriteDeadline(x.waitUntil(time.Now())); err != nil {
+		return err
 	}
 	data := part[chunkRoom:]
 	if chunked {
@@ -290,35 +294,33 @@ func (x *Exchange) timeLeft(now time.Time) (time.Duration, bool) {
 }
 
 // waitUntil is when the wait for the endpoint's next bytes ends: the reply
-// timeout, or the end of the route's time limit if that comes first, which
-// final reports. The zero time means never.
-func (x *Exchange) waitUntil(now time.Time) (deadline time.Time, final bool) {
-	if d := x.Route.ReplyTimeout; d > 0 {
-		deadline = now.Add(d)
-	}
-	if d := x.Route.Timeout; d > 0 {
-		if end := x.start.Add(d); deadline.IsZero() || end.Before(deadline) {
-			return end, true
-		}
-	}
-	return deadline, false
+// timeout, or the end of the route's time limit if that comes first. The zero
+// time means never.
+func (x *Exchange) waitUntil(now time.Time) time.Time {
+	return earlier(x.Route.ReplyTimeout, now, x.Route.Timeout, x.start)
 }
 
 // failAttempt ends an attempt that brought no reply and classifies why.
-func (x *Exchange) failAttempt(conn *upstream.Conn, err error) *Error {
-	e, failure := classifyFailure(err, x.connReused && conn != nil)
+func (x *Exchange) failAttempt(err error) *Error {
+	e, failure := classifyFailure(err, x.connReused)
 	if failure != noFailure {
 		x.endpoint.Metrics.Failed(x.shard(), failure)
 	}
-	if conn != nil {
-		conn.Release(false)
-	}
-	x.endAttempt()
+	x.endAttempt(false)
 	return e
 }
 
-// endAttempt balances what attempt began.
-func (x *Exchange) endAttempt() {
+// endAttempt balances what attempt began, if it began, and gives the connection
+// back, to be reused or not.
+func (x *Exchange) endAttempt(reuse bool) {
+	if !x.attempting {
+		return
+	}
+	x.attempting = false
+	if x.conn != nil {
+		x.conn.Release(reuse)
+		x.conn = nil
+	}
 	x.endpoint.Live.End()
 	x.endpoint.Metrics.End(x.shard())
 	x.upstreamTime += time.Since(x.sent)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -30,6 +32,9 @@ func (x *Exchange) beginResponse() {
 		return
 	case upstream.Fixed:
 		if x.reply.Length <= maxBuffered {
+			if int64(x.conn.Buffered()) < x.reply.Length {
+				x.extendReplyDeadline(time.Now())
+			}
 			x.endReply(x.conn.ReadFixed(resp))
 			return
 		}
@@ -52,17 +57,18 @@ func (x *Exchange) beginResponse() {
 
 // endReply gives the connection back after a body that was read whole.
 func (x *Exchange) endReply(err error) {
-	x.conn.Release(err == nil && x.reply.KeepAlive)
-	x.conn = nil
-	x.endAttempt()
+	x.endAttempt(err == nil && x.reply.KeepAlive)
 	if err != nil {
-		x.Err = bodyFailure(err)
+		x.Err = x.bodyFailure(err)
 	}
 }
 
-func bodyFailure(err error) *Error {
+func (x *Exchange) bodyFailure(err error) *Error {
 	switch {
 	case errors.Is(err, upstream.ErrTimeout):
+		if _, left := x.timeLeft(time.Now()); !left {
+			return ErrDeadline
+		}
 		return ErrReplyTimeout
 	case errors.Is(err, upstream.ErrMalformed):
 		return ErrBadReply
@@ -197,10 +203,10 @@ func (s *stream) splice(client *net.TCPConn) error {
 		n, err := x.conn.Splice(client, 1<<20)
 		x.bytesOut += n
 		if err != nil {
-			return s.fail(err, true)
+			return s.spliceFailed(err)
 		}
 		if n == 0 {
-			return s.fail(upstream.ErrTruncated, false)
+			return s.fail(upstream.ErrTruncated)
 		}
 	}
 	return nil
@@ -235,7 +241,7 @@ func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			return s.fail(err, false)
+			return s.fail(err)
 		}
 	}
 	return nil
@@ -243,28 +249,41 @@ func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
 
 // fail notes why the body ends early. Returning an error makes fasthttp close
 // the client's connection without ending the message, so that it cannot be
-// taken for complete. either tells that the error may be of either side.
-func (s *stream) fail(err error, either bool) error {
-	if either && !errors.Is(err, upstream.ErrTruncated) {
-		var op *net.OpError
-		if errors.As(err, &op) && op.Op != "read" {
-			s.x.gone = true
-			return err
-		}
-	}
-	s.failed = bodyFailure(err)
+// taken for complete.
+func (s *stream) fail(err error) error {
+	s.failed = s.x.bodyFailure(err)
 	return err
+}
+
+// spliceFailed finds out which side an error of the kernel's is of, which does
+// not tell: an endpoint that has more to send or is merely idle is not the one
+// that failed, unless what failed was the wait for it.
+func (s *stream) spliceFailed(err error) error {
+	data, ended := s.x.conn.Unread()
+	late := errors.Is(err, os.ErrDeadlineExceeded)
+	switch {
+	case data, errors.Is(err, syscall.EPIPE), !ended && !late:
+		s.x.gone = true
+		return err
+	case ended:
+		return s.fail(upstream.ErrTruncated)
+	}
+	return s.fail(upstream.ErrTimeout)
 }
 
 // extendDeadlines gives both sides their time for the next bytes.
 func (s *stream) extendDeadlines() {
 	x := s.x
 	now := time.Now()
-	deadline, _ := x.waitUntil(now)
-	_ = x.conn.SetReadDeadline(deadline) // a closed connection fails the read
+	x.extendReplyDeadline(now)
 	if d := x.snap.WriteTimeout; d > 0 {
 		_ = x.Ctx.Conn().SetWriteDeadline(now.Add(d)) // and this the write
 	}
+}
+
+// extendReplyDeadline gives the endpoint its time for the next bytes.
+func (x *Exchange) extendReplyDeadline(now time.Time) {
+	_ = x.conn.SetReadDeadline(x.waitUntil(now)) // a closed connection fails the read
 }
 
 // Close ends the exchange. fasthttp calls it once the body was written or
@@ -274,9 +293,11 @@ func (s *stream) Close() error {
 	if x == nil {
 		return nil
 	}
-	x.conn.Release(x.conn.Complete() && x.reply.KeepAlive && s.failed == nil && !x.gone)
-	x.conn = nil
-	x.endAttempt()
+	complete := x.conn.Complete()
+	if !complete && s.failed == nil {
+		x.gone = true // not even the header went out
+	}
+	x.endAttempt(complete && x.reply.KeepAlive && s.failed == nil && !x.gone)
 	if s.failed != nil {
 		x.Err = s.failed
 	} else if x.gone {

@@ -86,17 +86,28 @@ func (s *Server) recoverPanic(x *Exchange) {
 	if s.onPanic != nil {
 		s.onPanic(r, string(x.RequestID))
 	}
-	if x.conn != nil {
-		x.conn.Release(false)
-		x.endpoint.Live.End()
-	}
-	writeError(x.Ctx, ErrPanic, nil, x.RequestID)
+	x.endAttempt(false)
+	x.endRetry()
+	x.stream.reset() // lest emptying the response ends the exchange once more
+	writeError(x.Ctx, ErrPanic, x.fields.value(accept), x.RequestID)
+	x.finishResponse()
 	x.Ctx.SetConnectionClose()
+	if !x.closing { // a sink that panicked is not asked again
+		x.Err = ErrPanic
+		s.record(x)
+	}
 }
 
 // close is the end of every request: it tells the sinks and releases the
 // exchange. For a streamed response it runs when the last byte was written.
 func (s *Server) close(x *Exchange) {
+	s.record(x)
+	s.release(x)
+}
+
+// record tells metrics and sinks what became of the request.
+func (s *Server) record(x *Exchange) {
+	x.closing = true
 	ctx := x.Ctx
 	e := &x.event
 	e.Start = x.start
@@ -146,7 +157,6 @@ func (s *Server) close(x *Exchange) {
 	for _, sink := range x.snap.Sinks {
 		sink.Record(e)
 	}
-	s.release(x)
 }
 
 // responseFields is the response as the access log sees it.

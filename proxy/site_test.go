@@ -45,6 +45,8 @@ type site struct {
 	ended     chan struct{} // one for each connection that ended
 	panics    []string
 
+	noServerLimits bool // the server has no time limits of its own
+
 	mu     sync.Mutex
 	events []event
 }
@@ -137,6 +139,9 @@ func (s *site) serve() {
 	ln := listen(s.t)
 	s.address = ln.Addr().String()
 	server := s.newServer()
+	if s.noServerLimits {
+		server.ReadTimeout, server.WriteTimeout = 0, 0
+	}
 	var served sync.WaitGroup
 	served.Go(func() { _ = server.Serve(ln) }) // ends with the listener
 	s.t.Cleanup(func() {

@@ -72,15 +72,22 @@ func (c *Conn) clean() bool {
 	if c.raw == nil {
 		return true
 	}
+	waiting, ended := c.Unread()
+	return !waiting && !ended
+}
+
+// Unread looks, without blocking, for what has arrived and was not read: data,
+// or the end of the connection. It needs a socket, and clears the read deadline.
+func (c *Conn) Unread() (data, ended bool) {
 	// The deadline of the last exchange may have passed; the look must not
 	// take that for an answer.
 	if err := c.SetReadDeadline(time.Time{}); err != nil {
-		return false
+		return false, true
 	}
 	if err := c.raw.Read(c.look); err != nil {
-		return false
+		return false, true
 	}
-	return c.peeked < 0 && c.peekErr == unix.EAGAIN
+	return c.peeked > 0, c.peeked == 0 || c.peeked < 0 && c.peekErr != unix.EAGAIN
 }
 
 // watch prepares clean for a socket.
