@@ -117,10 +117,28 @@ func New(o Options) (*Gateway, error) {
 		}
 	}
 	if err := g.listen(c); err != nil {
-		g.checker.Close()
+		g.abandon()
 		return nil, err
 	}
-	return g, g.start(c)
+	if err := g.start(c); err != nil {
+		g.abandon()
+		return nil, err
+	}
+	return g, nil
+}
+
+// abandon ends what New has begun when it cannot finish.
+func (g *Gateway) abandon() {
+	if g.acceptor != nil {
+		g.acceptor.ln.Close()
+	}
+	if g.adminLn != nil {
+		g.adminLn.Close()
+	}
+	if g.watch != nil {
+		g.watch.close()
+	}
+	g.checker.Close()
 }
 
 // start applies the first configuration.
@@ -128,10 +146,7 @@ func (g *Gateway) start(c *config.Config) error {
 	g.applying.Lock()
 	defer g.applying.Unlock()
 	g.watch.set(config.Files(c), config.Dirs(c))
-	err := g.apply(context.Background(), c)
-	if err != nil {
-		g.closeListeners()
-		g.checker.Close()
+	if err := g.apply(context.Background(), c); err != nil {
 		return err
 	}
 	g.metrics.Reloaded(telemetry.ReloadApplied, time.Now())
@@ -153,13 +168,11 @@ func (g *Gateway) listen(c *config.Config) error {
 	}
 	admin, err := net.Listen(network(c.Admin.Host), net.JoinHostPort(c.Admin.Host, strconv.Itoa(c.Admin.Port)))
 	if err != nil {
-		ln.Close()
 		return fmt.Errorf("listen for management (admin.host, admin.port): %w", err)
 	}
 	if c.Admin.TLS.CertFile != "" {
 		cfg, err := adminTLS(&c.Admin.TLS)
 		if err != nil {
-			ln.Close()
 			admin.Close()
 			return err
 		}
@@ -386,13 +399,6 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 	}
 	g.log.Info("stopped")
 	_ = g.log.Sync() // stderr need not support it
-}
-
-func (g *Gateway) closeListeners() {
-	g.acceptor.ln.Close()
-	if g.adminLn != nil {
-		g.adminLn.Close()
-	}
 }
 
 // healthChanged logs what the checker found.
