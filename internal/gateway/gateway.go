@@ -25,6 +25,7 @@ import (
 	"github.com/salgue441/velocity/internal/config"
 	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy"
+	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 // ErrForced is returned by Run when a second signal ended the wait for
@@ -82,6 +83,7 @@ type running struct {
 	accessLog *accessLog
 	at        time.Time
 	revision  uint64
+	since     map[*upstream.Endpoint]time.Time // when each endpoint became part of what runs
 }
 
 // New loads the configuration and builds a gateway from it. It opens no
