@@ -85,25 +85,38 @@ func (g *Gateway) noteReload(err error, problems config.Problems) {
 
 // apply builds, warms and swaps. Nothing before the swap changes what runs,
 // and nothing after it can fail.
-func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
+func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
+	defer func() {
+		if err != nil {
+			g.retainMetrics() // forget handles of what will not run
+		}
+	}()
 	p, err := build(c, g.living, g.registry)
 	if err != nil {
-		g.retainMetrics() // forget handles of what will not run
 		return err
 	}
-	next := &running{plan: p, at: time.Now(), revision: 1}
+	next := &running{plan: p, at: time.Now(), revision: 1, since: make(map[*upstream.Endpoint]time.Time, len(p.endpoints))}
+	for _, e := range p.endpoints {
+		next.since[e] = next.at
+	}
 	before := g.running.Load()
 	if before != nil {
 		next.revision = before.revision + 1
+		for e, since := range before.since {
+			if _, stays := next.since[e]; stays {
+				next.since[e] = since
+			}
+		}
 	}
 	handler, exposed, err := g.adminHandlers(c)
 	if err != nil {
 		return err
 	}
+	p.snapshot.Local = local(c, g.ready.Load, exposed)
+	// Last of what can fail, since it opens a file.
 	if err := g.openAccessLog(c, before, next); err != nil {
 		return err
 	}
-	p.snapshot.Local = local(c, g.ready.Load, exposed)
 
 	g.watchHealth(p)
 	warmed, cancel := context.WithTimeout(ctx, warmTime)

@@ -25,6 +25,7 @@ import (
 	"github.com/salgue441/velocity/internal/config"
 	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy"
+	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 // ErrForced is returned by Run when a second signal ended the wait for
@@ -82,6 +83,7 @@ type running struct {
 	accessLog *accessLog
 	at        time.Time
 	revision  uint64
+	since     map[*upstream.Endpoint]time.Time // when each endpoint became part of what runs
 }
 
 // New loads the configuration and builds a gateway from it. It opens no
@@ -116,10 +118,28 @@ func New(o Options) (*Gateway, error) {
 		log.Warn("watch configuration: changes need SIGHUP", zap.Error(err))
 	}
 	if err := g.listen(c); err != nil {
-		g.checker.Close()
+		g.abandon()
 		return nil, err
 	}
-	return g, g.start(c)
+	if err := g.start(c); err != nil {
+		g.abandon()
+		return nil, err
+	}
+	return g, nil
+}
+
+// abandon ends what New has begun when it cannot finish.
+func (g *Gateway) abandon() {
+	if g.acceptor != nil {
+		g.acceptor.ln.Close()
+	}
+	if g.adminLn != nil {
+		g.adminLn.Close()
+	}
+	if g.watch != nil {
+		g.watch.close()
+	}
+	g.checker.Close()
 }
 
 // start applies the first configuration.
@@ -127,10 +147,7 @@ func (g *Gateway) start(c *config.Config) error {
 	g.applying.Lock()
 	defer g.applying.Unlock()
 	g.watchFiles(c)
-	err := g.apply(context.Background(), c)
-	if err != nil {
-		g.closeListeners()
-		g.checker.Close()
+	if err := g.apply(context.Background(), c); err != nil {
 		return err
 	}
 	g.metrics.Reloaded(telemetry.ReloadApplied, time.Now())
@@ -152,13 +169,11 @@ func (g *Gateway) listen(c *config.Config) error {
 	}
 	admin, err := net.Listen(network(c.Admin.Host), net.JoinHostPort(c.Admin.Host, strconv.Itoa(c.Admin.Port)))
 	if err != nil {
-		ln.Close()
 		return fmt.Errorf("listen for management (admin.host, admin.port): %w", err)
 	}
 	if c.Admin.TLS.CertFile != "" {
 		cfg, err := adminTLS(&c.Admin.TLS)
 		if err != nil {
-			ln.Close()
 			admin.Close()
 			return err
 		}
@@ -388,13 +403,6 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 	}
 	g.log.Info("stopped")
 	_ = g.log.Sync() // stderr need not support it
-}
-
-func (g *Gateway) closeListeners() {
-	g.acceptor.ln.Close()
-	if g.adminLn != nil {
-		g.adminLn.Close()
-	}
 }
 
 // healthChanged logs what the checker found.
