@@ -386,7 +386,7 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 		a.setLimit(0)
 	}
 	if gate := g.acceptor.current.Load(); gate != nil {
-		gate.Close()
+		gate.shut()
 	}
 	if g.admin != nil {
 		ctx, done := context.WithTimeout(context.Background(), time.Second)
