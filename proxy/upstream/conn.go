@@ -23,13 +23,12 @@ type Conn struct {
 	body     body
 	spliced  io.LimitedReader
 
-	// raw and look make the peek without allocating; raw is nil when the
-	// connection has no file descriptor (in-memory tests).
-	raw      syscall.RawConn
-	look     func(fd uintptr) bool
-	peeked   int
-	peekErr  error
-	peekByte [1]byte
+	// raw and look ask whether there is something to read without allocating;
+	// raw is nil when the connection has no file descriptor (in-memory tests).
+	raw   syscall.RawConn
+	look  func(fd uintptr) bool
+	fds   [1]unix.PollFd
+	ready int
 }
 
 // TCP returns the plain TCP connection underneath, nil for TLS: what can be
@@ -72,22 +71,30 @@ func (c *Conn) clean() bool {
 	if c.raw == nil {
 		return true
 	}
-	waiting, ended := c.Unread()
-	return !waiting && !ended
-}
-
-// Unread looks, without blocking, for what has arrived and was not read: data,
-// or the end of the connection. It needs a socket, and clears the read deadline.
-func (c *Conn) Unread() (data, ended bool) {
 	// The deadline of the last exchange may have passed; the look must not
 	// take that for an answer.
 	if err := c.SetReadDeadline(time.Time{}); err != nil {
-		return false, true
+		return false
 	}
 	if err := c.raw.Read(c.look); err != nil {
+		return false
+	}
+	return c.ready == 0
+}
+
+// Unread looks, without blocking, for what has arrived and was not read: data,
+// or the end of the connection. It needs a socket, clears the read deadline and
+// allocates: it is for finding out what went wrong.
+func (c *Conn) Unread() (data, ended bool) {
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
 		return false, true
 	}
-	return c.peeked > 0, c.peeked == 0 || c.peeked < 0 && c.peekErr != unix.EAGAIN
+	err := c.raw.Read(func(fd uintptr) bool {
+		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		data, ended = err == nil && n > 0, err == nil && n == 0 || err != nil && err != unix.EAGAIN
+		return true
+	})
+	return data, ended || err != nil
 }
 
 // watch prepares clean for a socket.
@@ -102,10 +109,10 @@ func (c *Conn) watch(nc net.Conn) {
 	}
 	c.raw = raw
 	c.look = func(fd uintptr) bool {
-		c.peeked, _, c.peekErr = unix.Recvfrom(int(fd), c.peekByte[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		if c.peekErr != nil {
-			c.peeked = -1
-		}
+		// Data, the end and errors all make a socket readable. A peek would
+		// tell them apart, but allocates for the sender's address.
+		c.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN} //nolint:gosec // a file descriptor is an int
+		c.ready, _ = unix.Poll(c.fds[:], 0)                        // -1 for an error
 		return true
 	}
 }
