@@ -1,0 +1,156 @@
+package upstream
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/salgue441/velocity/balancer"
+	"github.com/salgue441/velocity/internal/telemetry"
+)
+
+// pair is an endpoint with the connections that its listener accepted.
+func pair(t testing.TB, s Settings) (*Endpoint, net.Listener) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := NewEndpoint("http://"+ln.Addr().String(), balancer.NewEndpoint(1, true), telemetry.NewRegistry("test").Endpoint("u", "e"), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		e.CloseIdle()
+		_ = ln.Close()
+	})
+	return e, ln
+}
+
+func acquire(t testing.TB, e *Endpoint, now time.Time) *Conn {
+	t.Helper()
+	c, err := e.Acquire(now, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func accept(t testing.TB, ln net.Listener) net.Conn {
+	t.Helper()
+	c, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// TestAcquireLooks: an idle connection is used again only if it is open and
+// nothing has arrived on it.
+func TestAcquireLooks(t *testing.T) {
+	f := func(name string, settings Settings, reuse bool, between func(e *Endpoint, peer net.Conn), want bool) {
+		t.Helper()
+		e, ln := pair(t, settings)
+		c := acquire(t, e, time.Now())
+		if c.Reused() {
+			t.Errorf("%s: a new connection is said to be used", name)
+		}
+		peer := accept(t, ln)
+		first := c.LocalAddr().String()
+		c.Release(reuse)
+		between(e, peer)
+		c = acquire(t, e, time.Now().Add(time.Hour))
+		if got := c.LocalAddr().String() == first; got != want || c.Reused() != want {
+			t.Errorf("%s: used again %v, said to be %v; want %v", name, got, c.Reused(), want)
+		}
+		c.Release(false)
+		if open, _ := e.Connections(); open != 0 {
+			t.Errorf("%s: %d connections are left open", name, open)
+		}
+	}
+	nothing := func(*Endpoint, net.Conn) {}
+	closes := func(_ *Endpoint, peer net.Conn) {
+		_ = peer.Close()
+		waitReadable(t)
+	}
+	f("idle", Settings{}, true, nothing, true)
+	f("not to be reused", Settings{}, false, nothing, false)
+	f("keep-alive off", Settings{DisableKeepAlive: true}, true, nothing, false)
+	f("closed by the peer", Settings{}, true, closes, false)
+	f("bytes nobody asked for", Settings{}, true, func(_ *Endpoint, peer net.Conn) {
+		_, _ = io.WriteString(peer, "x")
+		waitReadable(t)
+	}, false)
+	f("lifetime not over", Settings{MaxLifetime: time.Hour}, true, nothing, true)
+	f("lifetime over", Settings{MaxLifetime: time.Nanosecond}, true, nothing, false)
+}
+
+// waitReadable lets a round trip over loopback happen, after which what was
+// sent before it has arrived.
+func waitReadable(t testing.TB) {
+	t.Helper()
+	e, ln := pair(t, Settings{})
+	c := acquire(t, e, time.Now())
+	defer c.Release(false)
+	peer := accept(t, ln)
+	_, _ = io.WriteString(peer, "x")
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReleaseWhileDraining(t *testing.T) {
+	e, ln := pair(t, Settings{})
+	c := acquire(t, e, time.Now())
+	accept(t, ln)
+	e.Live.Drain()
+	c.Release(true)
+	if open, _ := e.Connections(); open != 0 {
+		t.Errorf("%d connections are kept", open)
+	}
+}
+
+func TestUnread(t *testing.T) {
+	e, ln := pair(t, Settings{})
+	c := acquire(t, e, time.Now())
+	defer c.Release(false)
+	peer := accept(t, ln)
+	f := func(what string, wantReadable, wantData, wantEnded bool) {
+		t.Helper()
+		waitReadable(t)
+		data, ended := c.Unread()
+		if readable := c.Readable(); readable != wantReadable || data != wantData || ended != wantEnded {
+			t.Errorf("%s: readable %v, data %v, ended %v", what, readable, data, ended)
+		}
+	}
+	f("nothing", false, false, false)
+	_, _ = io.WriteString(peer, "x")
+	f("data", true, true, false)
+	if _, err := c.br.ReadByte(); err != nil {
+		t.Fatal(err)
+	}
+	f("nothing again", false, false, false)
+	_ = peer.Close()
+	f("end", true, false, true)
+}
+
+func TestAcquireErrors(t *testing.T) {
+	e, ln := pair(t, Settings{MaxConnections: 1})
+	c := acquire(t, e, time.Now())
+	if _, err := e.Acquire(time.Now(), 0); !errors.Is(err, ErrExhausted) {
+		t.Errorf("all in use: %v", err)
+	}
+	c.Release(false)
+	_ = ln.Close()
+	if _, err := e.Acquire(time.Now(), 0); !errors.Is(err, ErrConnect) {
+		t.Errorf("refused: %v", err)
+	}
+	for _, target := range []string{"ftp://a", "a:80", "http://a:b", ""} {
+		if _, err := NewEndpoint(target, nil, nil, Settings{}); err == nil {
+			t.Errorf("%q is taken for a target", target)
+		}
+	}
+}
