@@ -107,6 +107,9 @@ func (x *Exchange) reset() {
 	if cap(x.head) > maxKept {
 		x.head = nil
 	}
+	if cap(x.pathBuf) > maxKept {
+		x.pathBuf = nil
+	}
 	x.arena, x.head = x.arena[:0], x.head[:0]
 }
 

@@ -162,8 +162,8 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 		incomplete, err = x.sendStream(conn)
 		_ = conn.SetReadDeadline(x.waitUntil(time.Now())) // fails only when closed, which the read reports
 	}
-	if e, ok := err.(*Error); ok { //nolint:errorlint // never wrapped, and errors.As would allocate for each request
-		return e // the client's fault: do not wait for an answer
+	if ce, ok := errors.AsType[*Error](err); ok {
+		return ce // the client's fault: do not wait for an answer
 	}
 	// After a failed write there may still be an answer: 413 and a close.
 	reply, rerr := conn.ReadReply(&x.Ctx.Response.Header, x.Ctx.IsHead())
@@ -277,14 +277,20 @@ func (x *Exchange) sendPart(conn *upstream.Conn, part []byte, chunked bool) erro
 	}
 	data := part[chunkRoom:]
 	if chunked {
-		var size [chunkRoom]byte
-		line := append(strconv.AppendInt(size[:0], int64(len(data)), 16), "\r\n"...)
-		start := chunkRoom - len(line)
-		copy(part[start:], line)
-		data = append(part[start:], "\r\n"...)
+		data = asChunk(part)
 	}
 	_, err := conn.Write(data)
 	return err
+}
+
+// asChunk makes part[chunkRoom:] a chunk. The part needs room for two bytes
+// behind it.
+func asChunk(part []byte) []byte {
+	var size [chunkRoom]byte
+	line := append(strconv.AppendInt(size[:0], int64(len(part)-chunkRoom), 16), "\r\n"...)
+	start := chunkRoom - len(line)
+	copy(part[start:], line)
+	return append(part[start:], "\r\n"...)
 }
 
 // timeLeft returns what the route's time limit leaves, zero for no limit, and
@@ -333,13 +339,13 @@ func (x *Exchange) endAttempt(reuse bool) {
 const noFailure = telemetry.FailureKind(255)
 
 func classifyFailure(err error, reused bool) (*Error, telemetry.FailureKind) {
-	var e *Error
-	switch {
-	case errors.As(err, &e):
+	if e, ok := errors.AsType[*Error](err); ok {
 		if e == ErrDeadline {
 			return e, telemetry.FailureTimeout
 		}
 		return e, noFailure // the client's
+	}
+	switch {
 	case errors.Is(err, upstream.ErrConnectTimeout):
 		return ErrConnectTimeout, telemetry.FailureConnect
 	case errors.Is(err, upstream.ErrConnect):

@@ -131,13 +131,14 @@ func dropNominated(h *fasthttp.ResponseHeader, block []byte) {
 }
 
 // stream is a response body on its way from the endpoint to the client. It is
-// the response's body stream: fasthttp calls WriteTo after the handler has
-// returned and then Close, which is where the exchange ends.
+// the response's body stream: fasthttp calls WriteTo or Read after the handler
+// has returned and then Close, which is where the exchange ends.
 type stream struct {
-	x      *Exchange
-	active bool
-	raw    bool // written by writeRaw and not by fasthttp
-	failed *Error
+	x       *Exchange
+	active  bool
+	raw     bool // written by writeRaw and not by fasthttp
+	flushed bool // the header is out, and fasthttp's buffer empty
+	failed  *Error
 }
 
 func (s *stream) reset() { *s = stream{} }
@@ -145,6 +146,11 @@ func (s *stream) reset() { *s = stream{} }
 func (s *stream) begin(x *Exchange) {
 	*s = stream{x: x, active: true}
 	resp := &x.Ctx.Response
+	if d := x.snap.WriteTimeout; d > 0 {
+		// Told so, fasthttp clears the deadlines of this body after it, also
+		// if the server has no time limit of its own (before a reload).
+		_ = x.Ctx.SetWriteDeadline(time.Now().Add(d)) // fails only when closed, as the write will
+	}
 	if x.http10 && x.reply.Framing != upstream.Fixed {
 		s.raw = true
 		return
@@ -157,35 +163,48 @@ func (s *stream) begin(x *Exchange) {
 		resp.ImmediateHeaderFlush = true
 	} else {
 		// The header waits for the first bytes only if they are here already.
-		resp.ImmediateHeaderFlush = x.conn.Buffered() == 0
+		s.flushed = x.conn.Buffered() == 0
+		resp.ImmediateHeaderFlush = s.flushed
 	}
 	resp.SetBodyStream(s, size)
 }
 
-// SupportsBodyWriteTo tells fasthttp to use WriteTo (fasthttp.BodyWriterTo).
-func (s *stream) SupportsBodyWriteTo() bool { return true }
+// SupportsBodyWriteTo tells fasthttp to use WriteTo (fasthttp.BodyWriterTo) for
+// a body whose length was announced, and Read for one that it sends in chunks:
+// its own writer of chunks would be allocated for each body.
+func (s *stream) SupportsBodyWriteTo() bool { return s.x.reply.Framing == upstream.Fixed }
 
-// Read is there for io.Reader; fasthttp uses WriteTo.
+// Read returns the first part of a body that is sent in chunks, so that it
+// leaves in one write with the header. Called again, with the header flushed, it
+// sends all other parts itself, as they come and without copies through
+// fasthttp's small buffers; fasthttp adds the last chunk.
 func (s *stream) Read(p []byte) (int, error) {
-	n, err := s.x.conn.ReadBody(p)
-	s.x.bytesOut += int64(n)
-	return n, err
+	if !s.flushed {
+		s.flushed = true
+		s.extendDeadlines()
+		n, err := s.x.conn.ReadBody(p)
+		if err != nil && err != io.EOF {
+			err = s.fail(err)
+		}
+		s.x.bytesOut += int64(n)
+		return n, err
+	}
+	if err := s.pump(s.x.Ctx.Conn(), true); err != nil {
+		return 0, err
+	}
+	return 0, io.EOF
 }
 
-// WriteTo sends the body: straight to the client's socket when its length was
-// announced, else through w, which writes each part as a chunk and flushes it.
-func (s *stream) WriteTo(w io.Writer) (int64, error) {
+// WriteTo sends a body of announced length straight to the client's socket.
+func (s *stream) WriteTo(io.Writer) (int64, error) {
 	x := s.x
-	if x.reply.Framing == upstream.Fixed {
-		client := x.Ctx.Conn()
-		if tcp, ok := client.(*net.TCPConn); ok && x.reply.Length >= spliceFrom && x.conn.TCP() != nil {
-			if err := s.splice(tcp); err != nil {
-				return x.bytesOut, err
-			}
+	client := x.Ctx.Conn()
+	if tcp, ok := client.(*net.TCPConn); ok && x.reply.Length >= spliceFrom && x.conn.TCP() != nil {
+		if err := s.splice(tcp); err != nil {
+			return x.bytesOut, err
 		}
-		w = client
 	}
-	err := s.pump(w)
+	err := s.pump(client, false)
 	return x.bytesOut, err
 }
 
@@ -194,7 +213,7 @@ func (s *stream) WriteTo(w io.Writer) (int64, error) {
 func (s *stream) splice(client *net.TCPConn) error {
 	x := s.x
 	if n := x.conn.Buffered(); n > 0 {
-		if err := s.pumpUpTo(client, int64(n)); err != nil {
+		if err := s.pumpUpTo(client, int64(n), false); err != nil {
 			return err
 		}
 	}
@@ -222,16 +241,16 @@ func (s *stream) splice(client *net.TCPConn) error {
 // splicePart is the most that one call moves, in bytes.
 const splicePart = 1 << 20
 
-// pump copies the body through a pooled buffer.
-func (s *stream) pump(w io.Writer) error { return s.pumpUpTo(w, -1) }
+// pump copies the body through a pooled buffer, each part as a chunk if asked.
+func (s *stream) pump(client net.Conn, chunked bool) error { return s.pumpUpTo(client, -1, chunked) }
 
 // pumpUpTo copies limit bytes, or all of the body if limit is negative.
-func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
+func (s *stream) pumpUpTo(client net.Conn, limit int64, chunked bool) error {
 	x := s.x
 	pump := pumps.Get().(*[]byte)
 	defer pumps.Put(pump)
 	for limit != 0 {
-		buf := *pump
+		buf := (*pump)[chunkRoom : pumpSize-2]
 		if limit > 0 && limit < int64(len(buf)) {
 			buf = buf[:limit]
 		}
@@ -241,7 +260,11 @@ func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
 			if limit > 0 {
 				limit -= int64(n)
 			}
-			if _, werr := w.Write(buf[:n]); werr != nil {
+			part := buf[:n]
+			if chunked {
+				part = asChunk((*pump)[:chunkRoom+n])
+			}
+			if _, werr := client.Write(part); werr != nil {
 				x.gone = true
 				return werr
 			}
@@ -304,9 +327,6 @@ func (s *stream) Close() error {
 		return nil
 	}
 	s.x = nil // a second Close does nothing
-	if x.snap.WriteTimeout > 0 {
-		_ = x.Ctx.Conn().SetWriteDeadline(time.Time{}) // ours; fails only when closed
-	}
 	complete := x.conn.Complete()
 	if !complete && s.failed == nil {
 		x.gone = true // not even the header went out
@@ -346,7 +366,7 @@ func (s *stream) writeRaw(client net.Conn) {
 	if _, err := client.Write(h.Header()); err != nil {
 		x.gone = true
 	} else {
-		_ = s.pump(client) // kept in s.failed and x.gone, for Close
+		_ = s.pump(client, false) // kept in s.failed and x.gone, for Close
 	}
 	_ = s.Close()
 }

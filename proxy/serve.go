@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/valyala/fasthttp"
 
@@ -88,12 +89,10 @@ func (x *Exchange) readTarget(target []byte) bool {
 		x.Path = path
 		return true
 	}
-	canonical, flags, err := router.AppendCanonical(x.pathBuf[:0], path)
+	x.pathBuf = slices.Grow(x.pathBuf[:0], 3*len(path)) // always enough
+	canonical, flags, err := router.AppendCanonical(x.pathBuf, path)
 	if err != nil {
 		return x.refuse(ErrBadPath)
-	}
-	if len(canonical) > 0 && len(path) > 0 && &canonical[0] != &path[0] {
-		x.pathBuf = canonical
 	}
 	x.Path = canonical
 	x.encodedSlash = flags&router.EncodedSlash != 0

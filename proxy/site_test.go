@@ -45,7 +45,8 @@ type site struct {
 	ended     chan struct{} // one for each connection that ended
 	panics    []string
 
-	noServerLimits bool // the server has no time limits of its own
+	noServerLimits bool                    // the server has no time limits of its own
+	handler        fasthttp.RequestHandler // instead of the proxy's
 
 	mu     sync.Mutex
 	events []event
@@ -144,6 +145,9 @@ func (s *site) serve() {
 	ln := listen(s.t)
 	s.address = ln.Addr().String()
 	server := s.newServer()
+	if s.handler != nil {
+		server.Handler = s.handler
+	}
 	if s.noServerLimits {
 		server.ReadTimeout, server.WriteTimeout = 0, 0
 	}
