@@ -47,9 +47,10 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 		g.failReload(err)
 		return false, err
 	}
+	// Watched before it is applied, which takes time and may fail.
+	g.watch.set(config.Files(c), config.Dirs(c))
 	if running := g.running.Load(); running != nil && running.plan.config.Hash() == c.Hash() {
 		g.noteReload(nil, nil)
-		g.watch.set(config.Files(c), config.Dirs(c))
 		return false, nil
 	}
 	if err := g.apply(ctx, c); err != nil {
@@ -64,6 +65,9 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 func (g *Gateway) failReload(err error) {
 	var problems config.Problems
 	errors.As(err, &problems)
+	for _, p := range problems {
+		g.watch.add(p.File) // its author is about to mend it
+	}
 	g.noteReload(err, problems)
 	g.log.Error("configuration refused, the running one stays", zap.Error(err))
 }
@@ -124,7 +128,6 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 		g.retireAccessLog(before.accessLog)
 	}
 	g.acceptorSettings(c)
-	g.watch.set(config.Files(c), config.Dirs(c))
 	for _, w := range g.warnings(p, before) {
 		g.log.Warn("configuration: " + w)
 	}

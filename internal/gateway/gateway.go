@@ -127,6 +127,7 @@ func New(o Options) (*Gateway, error) {
 func (g *Gateway) start(c *config.Config) error {
 	g.applying.Lock()
 	defer g.applying.Unlock()
+	g.watch.set(config.Files(c), config.Dirs(c))
 	err := g.apply(context.Background(), c)
 	if err != nil {
 		g.closeListeners()
@@ -315,18 +316,18 @@ func (g *Gateway) stop(cancel context.CancelFunc, signals <-chan os.Signal) (err
 	limit := time.Duration(s.Timeout)
 	g.log.Info("draining: waiting for requests under way",
 		zap.Int64("connections", g.acceptor.open.Load()), zap.Duration("at_most", limit))
+	ctx, done := context.WithTimeout(context.Background(), limit)
+	defer done()
 	idle := func() bool { return g.acceptor.open.Load() == 0 }
-	if !wait(min(closing, limit), signals, idle) {
+	if !wait(min(closing, limit/2), signals, idle) {
 		return ErrForced
 	}
-	ctx, done := context.WithTimeout(context.Background(), max(limit-closing, time.Millisecond))
-	defer done()
 	ended := make(chan error, 1)
 	go func() { ended <- g.shutdownServers(ctx) }()
 	for {
 		select {
 		case err := <-ended:
-			if err != nil {
+			if err != nil && !idle() {
 				g.log.Warn("drain: time is up, closing what is under way",
 					zap.Int64("connections", g.acceptor.open.Load()))
 			}
