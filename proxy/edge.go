@@ -147,11 +147,12 @@ func (c *cors) Leave(x *Exchange) {
 	if !c.any {
 		h.AddBytesKV(headerVary, valueOrigin)
 	}
+	// The gateway's policy is the only one: an upstream's is not mixed in.
+	h.DelBytes(headerAllowOrigin)
+	h.DelBytes(headerAllowCredentials)
+	h.DelBytes(headerExposeHeaders)
 	o := x.fields.value(origin)
 	if o == nil || !c.allows(o) {
-		// The gateway's policy is the only one: an upstream's is not mixed in.
-		h.DelBytes(headerAllowOrigin)
-		h.DelBytes(headerAllowCredentials)
 		return
 	}
 	if c.any {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -206,6 +207,25 @@ func (x *Exchange) RespondText(status int, text string) {
 	x.Ctx.Response.SetBodyString(text)
 }
 
+// AllowOnly refuses a method that is not in allow, the value of an Allow field,
+// and reports whether the request may go on.
+func (x *Exchange) AllowOnly(allow string) bool {
+	if listed(allow, stringOf(x.Method())) {
+		return true
+	}
+	x.allow = allow
+	return x.refuse(ErrMethod)
+}
+
+func listed(allow, method string) bool {
+	for m := range strings.SplitSeq(allow, ", ") {
+		if m == method {
+			return true
+		}
+	}
+	return false
+}
+
 // Header returns the first request field of a name, given in canonical form.
 func (x *Exchange) Header(name string) ([]byte, bool) { return x.fields.Header(name) }
 
@@ -289,8 +309,7 @@ func (x *Exchange) AppendVar(dst []byte, v transform.Var, name string) []byte {
 		value, _ := x.params.Get(x.Path, name)
 		return append(dst, value...)
 	case transform.Header:
-		value, _ := x.fields.Header(name)
-		return append(dst, value...)
+		return append(dst, x.fields.asReceived(name)...)
 	case transform.QueryArg:
 		value, _ := queryValue(x.query, name)
 		return append(dst, value...)

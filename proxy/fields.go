@@ -44,13 +44,17 @@ type field struct {
 // fields is the request's header list in wire order, with an index of the
 // fields that the line cares about. It implements transform.Headers.
 type fields struct {
-	list  []field
-	first [numKinds]int16 // index+1 of the first field of a kind
+	list     []field
+	received int             // how many of the list the client sent; programs append the others
+	edited   uint32          // kinds of which a program has set or removed fields, as bits
+	first    [numKinds]int32 // index+1 of the first field of a kind
 }
 
 func (f *fields) reset() {
+	clear(f.list) // what they point to is not kept alive
 	f.list = f.list[:0]
-	f.first = [numKinds]int16{}
+	f.received, f.edited = 0, 0
+	f.first = [numKinds]int32{}
 }
 
 // value returns the first field of a kind, nil when there is none.
@@ -84,7 +88,7 @@ func (f *fields) parse(raw []byte) *Error {
 		name, value := line[:colon], syntax.TrimSpace(line[colon+1:])
 		k := classify(name)
 		if k != other && f.first[k] == 0 {
-			f.first[k] = int16(len(f.list) + 1)
+			f.first[k] = int32(len(f.list) + 1)
 		} else if k == hostField || k == contentLength || k == transferEncoding {
 			if k == hostField {
 				return ErrBadHost
@@ -93,6 +97,7 @@ func (f *fields) parse(raw []byte) *Error {
 		}
 		f.list = append(f.list, field{name: name, value: value, kind: k})
 	}
+	f.received = len(f.list)
 	if te := f.first[transferEncoding]; te > 0 {
 		if f.first[contentLength] > 0 || !syntax.EqualFold(f.list[te-1].value, "chunked") {
 			return ErrBadFraming
@@ -101,7 +106,7 @@ func (f *fields) parse(raw []byte) *Error {
 	return nil
 }
 
-// Header returns the first field of a name, for predicates and templates.
+// Header returns the first field of a name, as it is now.
 func (f *fields) Header(name string) ([]byte, bool) {
 	for i := range f.list {
 		if e := &f.list[i]; e.kind != dropped && syntax.EqualName(e.name, name) {
@@ -109,6 +114,17 @@ func (f *fields) Header(name string) ([]byte, bool) {
 		}
 	}
 	return nil, false
+}
+
+// asReceived returns the first field of a name that the client sent, whatever
+// became of it since.
+func (f *fields) asReceived(name string) []byte {
+	for i := range f.list[:f.received] {
+		if e := &f.list[i]; syntax.EqualName(e.name, name) {
+			return e.value
+		}
+	}
+	return nil
 }
 
 // Set replaces all fields of that name by one at the end of the list.
@@ -119,11 +135,13 @@ func (f *fields) Set(name string, value []byte) {
 
 // Add appends a field.
 func (f *fields) Add(name string, value []byte) {
+	f.edited |= 1 << classify(bytesOf(name))
 	f.list = append(f.list, field{name: bytesOf(name), value: value})
 }
 
 // Remove deletes all fields of that name.
 func (f *fields) Remove(name string) {
+	f.edited |= 1 << classify(bytesOf(name))
 	for i := range f.list {
 		if e := &f.list[i]; syntax.EqualName(e.name, name) {
 			e.kind = dropped
@@ -131,8 +149,12 @@ func (f *fields) Remove(name string) {
 	}
 }
 
+// isEdited tells that a program decides on the fields of a kind.
+func (f *fields) isEdited(k kind) bool { return f.edited&(1<<k) != 0 }
+
 // dropNominated drops the fields that Connection names (RFC 9110 section
-// 7.6.1). Host and framing cannot be dropped that way.
+// 7.6.1). Only ordinary fields can be dropped that way: framing is not the
+// client's to remove, and which forwarding fields count is decided by trust.
 func (f *fields) dropNominated() {
 	if f.first[connection] == 0 {
 		return
@@ -155,7 +177,7 @@ func (f *fields) dropNominated() {
 			}
 			for j := range f.list {
 				e := &f.list[j]
-				if e.kind != hostField && e.kind != contentLength && e.kind != transferEncoding && bytes.EqualFold(e.name, item) {
+				if (e.kind == other || e.kind > plain) && bytes.EqualFold(e.name, item) {
 					e.kind = dropped
 				}
 			}
@@ -171,6 +193,9 @@ func classify(name []byte) kind {
 			return k
 		}
 		return other
+	}
+	if len(name) > len(forwardedPrefix) && name[1] == '-' && syntax.EqualFold(name[:len(forwardedPrefix)], forwardedPrefix) {
+		return classifyForwarded(name[len(forwardedPrefix):])
 	}
 	switch len(name) {
 	case 2:
@@ -217,29 +242,29 @@ func classify(name []byte) kind {
 		}
 	case 14:
 		return is("content-length", contentLength)
-	case 15:
-		return is("x-forwarded-for", forwardedFor)
 	case 16:
-		switch name[0] | 0x20 {
-		case 'x':
-			return is("x-forwarded-host", forwardedHost)
-		case 'p':
-			return is("proxy-connection", hopByHop)
-		}
+		return is("proxy-connection", hopByHop)
 	case 17:
-		switch name[0] | 0x20 {
-		case 't':
-			return is("transfer-encoding", transferEncoding)
-		case 'x':
-			return is("x-forwarded-proto", forwardedProto)
-		}
+		return is("transfer-encoding", transferEncoding)
 	case 19:
 		return is("proxy-authorization", hopByHop)
 	}
-	if len(name) > 12 && syntax.EqualFold(name[:12], "x-forwarded-") {
-		return forwardedOther
-	}
 	return other
+}
+
+const forwardedPrefix = "x-forwarded-"
+
+// classifyForwarded finds the kind of an X-Forwarded- field by what follows.
+func classifyForwarded(rest []byte) kind {
+	switch {
+	case syntax.EqualFold(rest, "for"):
+		return forwardedFor
+	case syntax.EqualFold(rest, "proto"):
+		return forwardedProto
+	case syntax.EqualFold(rest, "host"):
+		return forwardedHost
+	}
+	return forwardedOther
 }
 
 // queryValue returns the first value of a query parameter, as sent: escapes

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/proxy/router"
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
@@ -29,8 +30,8 @@ const maxStale = 2
 // one if need be, and begins the response.
 func (x *Exchange) forward() {
 	r := x.Route
-	if !r.Rewrite.Empty() {
-		x.target, x.arena = r.Rewrite.Apply(x.Path, x, x.arena)
+	if !r.Rewrite.Empty() && !x.rewritePath() {
+		return
 	}
 	if !x.readBody() {
 		return
@@ -74,6 +75,26 @@ func (x *Exchange) forward() {
 	if x.Err == nil {
 		x.beginResponse()
 	}
+}
+
+// rewritePath makes the path that the upstream sees. It may have parts that the
+// client chose, from a query parameter or a header field, so it is brought into
+// canonical form like the path that they were not checked with.
+func (x *Exchange) rewritePath() bool {
+	r := x.Route
+	x.target, x.arena = r.Rewrite.Apply(x.Path, x, x.arena)
+	canonical, flags, err := router.AppendCanonical(x.arena, x.target)
+	if err != nil {
+		return x.refuse(ErrBadPath)
+	}
+	if flags&router.EncodedSlash != 0 && !r.KeepEncodedSlashes {
+		return x.refuse(ErrEncodedSlash)
+	}
+	if &canonical[0] != &x.target[0] {
+		x.arena = append(x.arena, canonical...) // where it is already, if there was room
+		x.target = canonical
+	}
+	return true
 }
 
 // repeatable tells whether the request may be sent again: an idempotent method

@@ -38,7 +38,9 @@ func (p responseHeaders) Leave(x *Exchange) {
 type responseEditor fasthttp.ResponseHeader
 
 func (r *responseEditor) Set(name string, value []byte) {
-	(*fasthttp.ResponseHeader)(r).SetBytesV(name, value)
+	h := (*fasthttp.ResponseHeader)(r)
+	h.Del(name) // fasthttp would replace the first of several only
+	h.SetBytesV(name, value)
 }
 
 func (r *responseEditor) Add(name string, value []byte) {

@@ -8,8 +8,8 @@ import (
 )
 
 // writeHead serialises the request for an endpoint into x.head: one framing,
-// no hop-by-hop fields, the forwarding fields as the snapshot says. It is one
-// pass over the field list.
+// no hop-by-hop fields, the forwarding fields as the snapshot says unless a
+// header program decides on them. It is one pass over the field list.
 func (x *Exchange) writeHead(ep *upstream.Endpoint) {
 	r, snap := x.Route, x.snap
 	b := append(x.head[:0], x.Method()...)
@@ -47,13 +47,13 @@ func (x *Exchange) writeHead(ep *upstream.Endpoint) {
 	if snap.Forwarding.XForwarded {
 		b = x.appendXForwarded(b)
 	}
-	if snap.Forwarding.Forwarded {
+	if snap.Forwarding.Forwarded && !x.fields.isEdited(forwarded) {
 		b = x.appendForwarded(b)
 	}
-	if snap.Forwarding.Via {
+	if snap.Forwarding.Via && !x.fields.isEdited(via) {
 		b = x.appendVia(b)
 	}
-	if id, ok := x.fields.Header(snap.RequestIDHeader); !ok || stringOf(id) != stringOf(x.RequestID) {
+	if _, ok := x.fields.Header(snap.RequestIDHeader); !ok {
 		b = append(b, snap.RequestIDHeader...)
 		b = append(b, ": "...)
 		b = append(b, x.RequestID...)
@@ -93,23 +93,31 @@ func (x *Exchange) keeps(k kind) bool {
 // appendXForwarded appends the peer to the chain that a trusted proxy sent, or
 // begins a new one. Proto and Host of a trusted proxy were kept.
 func (x *Exchange) appendXForwarded(b []byte) []byte {
-	b = append(b, "X-Forwarded-For: "...)
-	if x.trusted {
-		b = x.appendChain(b, forwardedFor)
+	if !x.fields.isEdited(forwardedFor) {
+		b = append(b, "X-Forwarded-For: "...)
+		if x.trusted {
+			b = x.appendChain(b, forwardedFor)
+		}
+		b = x.peer.Addr().WithZone("").AppendTo(b)
+		b = append(b, "\r\n"...)
 	}
-	b = x.peer.Addr().WithZone("").AppendTo(b)
-	b = append(b, "\r\n"...)
-	if !x.trusted || x.fields.first[forwardedProto] == 0 {
+	if x.adds(forwardedProto) {
 		b = append(b, "X-Forwarded-Proto: "...)
 		b = append(b, x.scheme()...)
 		b = append(b, "\r\n"...)
 	}
-	if (!x.trusted || x.fields.first[forwardedHost] == 0) && len(x.hostField) > 0 {
+	if x.adds(forwardedHost) && len(x.hostField) > 0 {
 		b = append(b, "X-Forwarded-Host: "...)
 		b = append(b, x.hostField...)
 		b = append(b, "\r\n"...)
 	}
 	return b
+}
+
+// adds tells whether the gateway writes a forwarding field that has one value:
+// a trusted proxy's is kept, a program's stands.
+func (x *Exchange) adds(k kind) bool {
+	return !x.fields.isEdited(k) && (!x.trusted || x.fields.first[k] == 0)
 }
 
 // appendForwarded writes Forwarded (RFC 7239): IPv6 addresses in brackets and

@@ -38,6 +38,14 @@ func (x *Exchange) beginResponse() {
 			x.endReply(x.conn.ReadBuffered(resp))
 			return
 		}
+		// With some of the body here already, the header waits for the first
+		// chunk; if that is none, the answer can still be a 502.
+		if x.conn.Buffered() > 0 {
+			if err := x.conn.BeginChunks(); err != nil {
+				x.endReply(err)
+				return
+			}
+		}
 	}
 	x.stream.begin(x)
 }
@@ -69,18 +77,8 @@ func (x *Exchange) dropHopByHop(h *fasthttp.ResponseHeader) {
 	if set == 0 {
 		return
 	}
-	list := x.reply.Nominated
-	for len(list) > 0 {
-		item := list
-		if i := bytes.IndexByte(list, ','); i >= 0 {
-			item, list = list[:i], list[i+1:]
-		} else {
-			list = nil
-		}
-		if item = syntax.TrimSpace(item); !syntax.EqualFold(item, "close") && !syntax.EqualFold(item, "content-length") &&
-			!syntax.EqualFold(item, "transfer-encoding") {
-			h.DelBytes(item)
-		}
+	if x.reply.Nominating != nil {
+		dropNominated(h, x.reply.Nominating)
 	}
 	if set&upstream.HasConnection != 0 {
 		h.Del("Connection")
@@ -100,6 +98,29 @@ func (x *Exchange) dropHopByHop(h *fasthttp.ResponseHeader) {
 	}
 	if set&upstream.HasTrailer != 0 {
 		h.Del("Trailer") // also forgets the names, which would force chunking
+	}
+}
+
+// dropNominated removes the fields that the Connection fields of a reply's
+// header block name. The framing cannot be removed that way.
+func dropNominated(h *fasthttp.ResponseHeader, block []byte) {
+	for line, rest, ok := syntax.CutLine(block); ok; line, rest, ok = syntax.CutLine(rest) {
+		name, list, _ := bytes.Cut(line, []byte(":"))
+		if !syntax.EqualFold(name, "connection") {
+			continue
+		}
+		for len(list) > 0 {
+			item := list
+			if i := bytes.IndexByte(list, ','); i >= 0 {
+				item, list = list[:i], list[i+1:]
+			} else {
+				list = nil
+			}
+			if item = syntax.TrimSpace(item); !syntax.EqualFold(item, "close") && !syntax.EqualFold(item, "content-length") &&
+				!syntax.EqualFold(item, "transfer-encoding") {
+				h.DelBytes(item)
+			}
+		}
 	}
 }
 

@@ -45,6 +45,8 @@ func (x *Exchange) readRequest() bool {
 	if string(x.Method()) == "CONNECT" {
 		return x.refuse(ErrConnectMethod)
 	}
+	// Before any phase: a client must not drop what the gateway adds.
+	x.fields.dropNominated()
 	return x.readTarget(h.RequestURI())
 }
 
@@ -78,6 +80,9 @@ func (x *Exchange) readTarget(target []byte) bool {
 	path := target
 	if i := bytes.IndexByte(target, '?'); i >= 0 {
 		path, x.query = target[:i], target[i+1:]
+		if bytes.IndexByte(x.query, '#') >= 0 { // a target has no fragment
+			return x.refuse(ErrBadPath)
+		}
 	}
 	if string(path) == "*" { // OPTIONS *: the server as a whole, which no path names
 		x.Path = path

@@ -61,8 +61,9 @@ type Server struct {
 	// must then be absent.
 	Listeners []Listener `yaml:"listeners"`
 
-	// ReadTimeout bounds reading one request, from its first byte to the end
-	// of its body. 0 means no limit.
+	// ReadTimeout bounds reading the header of a request, and then each wait
+	// for more of its body: a client that sends nothing for this long is
+	// answered 408. 0 means no limit.
 	ReadTimeout Duration `yaml:"read_timeout" default:"30s"`
 
 	// WriteTimeout bounds each write to the client: a client that takes

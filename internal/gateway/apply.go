@@ -48,7 +48,7 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 		return false, err
 	}
 	// Watched before it is applied, which takes time and may fail.
-	g.watch.set(config.Files(c), config.Dirs(c))
+	g.watchFiles(c)
 	if running := g.running.Load(); running != nil && running.plan.config.Hash() == c.Hash() {
 		g.noteReload(nil, nil)
 		return false, nil
@@ -96,7 +96,7 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	p.snapshot.Local = g.local(c, exposed)
+	p.snapshot.Local = local(c, g.ready.Load, exposed)
 
 	g.watchHealth(p)
 	warmed, cancel := context.WithTimeout(ctx, warmTime)
@@ -133,6 +133,15 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 	}
 	g.noteReload(nil, nil)
 	return nil
+}
+
+// watchFiles watches what the configuration was read from, if it asks for that.
+func (g *Gateway) watchFiles(c *config.Config) {
+	if c.Server.Watch {
+		g.watch.set(config.Files(c), config.Dirs(c))
+	} else {
+		g.watch.set(nil, nil)
+	}
 }
 
 // watchHealth points the checker at the plan's endpoints. Endpoints that stay

@@ -111,10 +111,8 @@ func New(o Options) (*Gateway, error) {
 			zap.String("request_id", id), zap.Any("panic", recovered), zap.ByteString("stack", debug.Stack()))
 	})
 	g.checker = health.New(health.Options{OnChange: g.healthChanged})
-	if c.Server.Watch {
-		if g.watch, err = newWatcher(log); err != nil {
-			log.Warn("watch configuration: changes need SIGHUP", zap.Error(err))
-		}
+	if g.watch, err = newWatcher(log); err != nil {
+		log.Warn("watch configuration: changes need SIGHUP", zap.Error(err))
 	}
 	if err := g.listen(c); err != nil {
 		g.checker.Close()
@@ -127,7 +125,7 @@ func New(o Options) (*Gateway, error) {
 func (g *Gateway) start(c *config.Config) error {
 	g.applying.Lock()
 	defer g.applying.Unlock()
-	g.watch.set(config.Files(c), config.Dirs(c))
+	g.watchFiles(c)
 	err := g.apply(context.Background(), c)
 	if err != nil {
 		g.closeListeners()

@@ -56,7 +56,7 @@ func isLoopback(host string) bool {
 // local answers the paths that are the gateway's own: /health and /ready,
 // unless a route names exactly that path, and the management API when it is
 // exposed.
-func (g *Gateway) local(c *config.Config, exposed fasthttp.RequestHandler) func(x *proxy.Exchange) bool {
+func local(c *config.Config, isReady func() bool, exposed fasthttp.RequestHandler) func(x *proxy.Exchange) bool {
 	health, ready := true, true
 	for i := range c.Routes {
 		switch c.Routes[i].Path {
@@ -71,11 +71,15 @@ func (g *Gateway) local(c *config.Config, exposed fasthttp.RequestHandler) func(
 		case len(path) < 6 || path[1] != 'h' && path[1] != 'r' && path[1] != 'a':
 			return false
 		case health && string(path) == "/health":
-			x.RespondText(fasthttp.StatusOK, "ok\n")
+			if x.AllowOnly("GET, HEAD") {
+				x.RespondText(fasthttp.StatusOK, "ok\n")
+			}
 		case ready && string(path) == "/ready":
-			if g.ready.Load() {
+			switch {
+			case !x.AllowOnly("GET, HEAD"):
+			case isReady():
 				x.RespondText(fasthttp.StatusOK, "ready\n")
-			} else {
+			default:
 				x.RespondText(fasthttp.StatusServiceUnavailable, "draining\n")
 			}
 		case exposed != nil && bytes.HasPrefix(path, []byte("/admin/v1/")):
@@ -239,8 +243,9 @@ func explain(p *plan, method, rawURL string, headers [][2]string, clientIP strin
 		return admin.Explanation{}, err
 	}
 	out := admin.Explanation{Method: method, URL: rawURL, CanonicalPath: x.Path, Phases: []string{}, Candidates: []admin.Candidate{}}
+	out.Status = x.Local
 	if x.Err != nil {
-		out.Status = x.Err.Status
+		out.Status, out.Code = x.Err.Status, x.Err.Code
 		if x.Allow != "" {
 			out.Allow = strings.Split(x.Allow, ", ")
 		}

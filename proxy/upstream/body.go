@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bufio"
 	"io"
 	"net"
 
@@ -67,14 +68,23 @@ func (c *Conn) readCounted(p []byte, last bool) (int, error) {
 	}
 	n, err := c.br.Read(p)
 	b.left -= int64(n)
-	if err != nil {
-		return n, c.readError(err, ErrTruncated)
+	if err != nil && n == 0 { // with data, as TLS has it, the error comes again
+		return 0, c.readError(err, ErrTruncated)
 	}
 	if last && b.left == 0 {
 		b.done = true
 		return n, io.EOF
 	}
 	return n, nil
+}
+
+// BeginChunks reads up to the data of a chunked body's first chunk, or to the
+// end of an empty body. Errors are those of ReadBody but io.EOF.
+func (c *Conn) BeginChunks() error {
+	if err := c.nextChunk(); err != io.EOF {
+		return err
+	}
+	return nil
 }
 
 // nextChunk reads up to the data of the next chunk, or to the end of the body,
@@ -121,10 +131,10 @@ func (c *Conn) nextChunk() error {
 func (c *Conn) readLine() ([]byte, error) {
 	line, err := c.br.ReadSlice('\n')
 	if err != nil {
-		if err == io.EOF || isTimeout(err) {
-			return nil, c.readError(err, ErrTruncated)
+		if err == bufio.ErrBufferFull {
+			return nil, malformed("chunk line too long")
 		}
-		return nil, malformed("chunk line too long")
+		return nil, c.readError(err, ErrTruncated)
 	}
 	if len(line) < 2 || line[len(line)-2] != '\r' {
 		return nil, malformed("chunk line not ended by CRLF")

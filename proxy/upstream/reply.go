@@ -45,9 +45,10 @@ type Reply struct {
 	KeepAlive bool  // the connection may be reused after a complete body
 	HopByHop  HopByHop
 	HasDate   bool
-	// Nominated lists the fields named by Connection, as sent. Valid until
-	// the connection is released or read from.
-	Nominated []byte
+	// Nominating is the header block of a reply whose Connection fields name
+	// others, nil if none does. Valid until the connection is released or
+	// read from.
+	Nominating []byte
 }
 
 // ReadReply reads the header of the final reply into h, skipping interim
@@ -153,6 +154,7 @@ func judge(block []byte, head bool) (Reply, error) {
 	r.KeepAlive = line[7] == '1'
 
 	length, chunked := int64(-1), false
+	closes, stays := false, false
 	for {
 		line, rest, ok = syntax.CutLine(rest)
 		if !ok {
@@ -187,16 +189,10 @@ func judge(block []byte, head bool) (Reply, error) {
 		case 10:
 			if syntax.EqualFold(name, "connection") {
 				r.HopByHop |= HasConnection
-				switch {
-				case syntax.ListHas(value, "close"):
-					r.KeepAlive = false
-				case syntax.ListHas(value, "keep-alive"):
-					r.KeepAlive = true
-				default:
-					r.Nominated = value
-				}
-				if bytes.IndexByte(value, ',') >= 0 {
-					r.Nominated = value
+				closes = closes || syntax.ListHas(value, "close")
+				stays = stays || syntax.ListHas(value, "keep-alive")
+				if !syntax.EqualFold(value, "close") && !syntax.EqualFold(value, "keep-alive") {
+					r.Nominating = block
 				}
 			} else if syntax.EqualFold(name, "keep-alive") {
 				r.HopByHop |= HasKeepAlive
@@ -222,6 +218,7 @@ func judge(block []byte, head bool) (Reply, error) {
 			}
 		}
 	}
+	r.KeepAlive = !closes && (r.KeepAlive || stays) // close wins, RFC 9112 section 9.3
 	switch {
 	case chunked && length >= 0:
 		return r, malformed("Content-Length with Transfer-Encoding")
