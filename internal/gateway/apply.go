@@ -24,6 +24,9 @@ type reloadTry struct {
 	problems config.Problems
 }
 
+// errStopping is returned by Reload when the gateway accepts no more.
+var errStopping = errors.New("reload configuration: the gateway is stopping")
+
 // Reload reads the configuration again and applies it. It reports whether
 // anything changed. An error, config.Problems when the document is bad, leaves
 // the running configuration in place. Calls are serialised; one that finds
@@ -42,6 +45,9 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 		}
 		g.metrics.Reloaded(result, time.Now())
 	}()
+	if g.closed {
+		return false, errStopping
+	}
 	c, err := config.Load(g.options.ConfigPath, g.options.Env)
 	if err != nil {
 		g.failReload(err)
@@ -65,8 +71,10 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 func (g *Gateway) failReload(err error) {
 	var problems config.Problems
 	errors.As(err, &problems)
-	for _, p := range problems {
-		g.watch.add(p.File) // its author is about to mend it
+	if g.running.Load().plan.config.Server.Watch {
+		for _, p := range problems {
+			g.watch.add(p.File) // its author is about to mend it
+		}
 	}
 	g.noteReload(err, problems)
 	g.log.Error("configuration refused, the running one stays", zap.Error(err))
@@ -78,12 +86,21 @@ func (g *Gateway) noteReload(err error, problems config.Problems) {
 
 // apply builds, warms and swaps. Nothing before the swap changes what runs,
 // and nothing after it can fail.
-func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
+func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	p, err := build(c, g.living, g.registry)
 	if err != nil {
 		g.retainMetrics() // forget handles of what will not run
 		return err
 	}
+	sockets, err := g.planSockets(c)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			sockets.abandon()
+		}
+	}()
 	next := &running{plan: p, at: time.Now(), revision: 1}
 	before := g.running.Load()
 	if before != nil {
@@ -127,7 +144,9 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 	if before != nil && before.accessLog != next.accessLog {
 		g.retireAccessLog(before.accessLog)
 	}
-	g.acceptorSettings(c)
+	g.door.setLimit(c.Server.MaxConnections)
+	g.ensureServer(settingsOf(&c.Server))
+	g.useSockets(sockets)
 	for _, w := range g.warnings(p, before) {
 		g.log.Warn("configuration: " + w)
 	}
@@ -223,7 +242,7 @@ func (g *Gateway) warnings(p *plan, before *running) []string {
 		what    string
 		changed bool
 	}{
-		{"server.host and server.port", was.Server.Host != is.Server.Host || was.Server.Port != is.Server.Port},
+		{"server.takeover_socket", was.Server.TakeoverSocket != is.Server.TakeoverSocket},
 		{"admin.enabled, admin.host, admin.port and admin.tls", was.Admin.Enabled != is.Admin.Enabled || was.Admin.Host != is.Admin.Host ||
 			was.Admin.Port != is.Admin.Port || was.Admin.TLS != is.Admin.TLS},
 		{"observability.log.format", was.Observability.Log.Format != is.Observability.Log.Format},
@@ -233,13 +252,4 @@ func (g *Gateway) warnings(p *plan, before *running) []string {
 		}
 	}
 	return out
-}
-
-// acceptorSettings brings the listener's limits in line.
-func (g *Gateway) acceptorSettings(c *config.Config) {
-	if g.acceptor == nil {
-		return // before the start, and when only explaining
-	}
-	g.acceptor.setLimit(c.Server.MaxConnections)
-	g.ensureServer(settingsOf(&c.Server))
 }
