@@ -1,11 +1,10 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net"
 	"time"
-
-	"errors"
 )
 
 // maxBuffered is the largest body, in bytes, that is read whole before it is
@@ -67,7 +66,7 @@ func (x *Exchange) readBody() bool {
 			return true
 		}
 		if err != nil {
-			return x.refuse(bodyError(err))
+			return x.refuse(x.bodyError(err))
 		}
 	}
 	if b.length > 0 {
@@ -88,23 +87,27 @@ func (x *Exchange) readMore(p []byte) (n int, done bool, e *Error) {
 	case err == io.EOF:
 		return n, true, nil
 	case err != nil:
-		return n, false, bodyError(err)
+		return n, false, x.bodyError(err)
 	}
 	return n, b.length > 0 && b.read == b.length, nil
 }
 
-func bodyError(err error) *Error {
+func (x *Exchange) bodyError(err error) *Error {
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() {
-		return ErrBodyTimeout
+		if _, ok := x.timeLeft(time.Now()); !ok {
+			return ErrDeadline
+		}
+		return ErrRequestTimeout
 	}
 	return ErrBodyRead
 }
 
 // extendReadDeadline gives the client the read timeout for its next bytes:
-// progress, not the size of the body, is what is bounded.
+// progress, not the size of the body, is what is bounded. The route's time
+// limit stands.
 func (x *Exchange) extendReadDeadline() {
-	if d := x.snap.ReadTimeout; d > 0 {
-		_ = x.Ctx.Conn().SetReadDeadline(time.Now().Add(d)) // a closed connection fails the read that follows
+	if deadline, _ := x.deadline(time.Now(), x.snap.ReadTimeout); !deadline.IsZero() {
+		_ = x.Ctx.Conn().SetReadDeadline(deadline) // a closed connection fails the read that follows
 	}
 }

@@ -71,6 +71,7 @@ type Exchange struct {
 	reply    upstream.Reply
 	stream   stream
 
+	attempting   bool // an attempt has begun that is not balanced yet
 	attempts     int
 	connReused   bool
 	upstreamTime time.Duration
@@ -78,6 +79,7 @@ type Exchange struct {
 	bytesOut     int64
 	gone         bool // the client left
 	event        telemetry.Event
+	recorded     bool // the sinks know
 }
 
 func (x *Exchange) reset() {
@@ -86,6 +88,7 @@ func (x *Exchange) reset() {
 	x.fields.reset()
 	x.host, x.hostField, x.query, x.target, x.requestedMethod = nil, nil, nil, nil, nil
 	x.encodedSlash, x.trusted, x.http10, x.preflight, x.gone, x.connReused = false, false, false, false, false, false
+	x.attempting, x.recorded = false, false
 	x.allow = ""
 	x.entered, x.attempts = 0, 0
 	x.tried.Reset()
@@ -129,6 +132,7 @@ func (x *Exchange) identify() {
 	if id, ok := x.fields.Header(x.snap.RequestIDHeader); ok {
 		if x.snap.KeepRequestID && wellFormedID(id) {
 			x.RequestID = id
+			x.fields.keepFirst(x.snap.RequestIDHeader)
 			return
 		}
 		x.fields.Remove(x.snap.RequestIDHeader)

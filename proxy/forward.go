@@ -11,9 +11,9 @@ import (
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
-// RetryPolicy says when a failed attempt is followed by another. Only
-// idempotent requests are repeated, and only when the connection failed before
-// anything was answered.
+// RetryPolicy says when a failed attempt is followed by another: when no
+// connection could be had, so that nothing was sent, or when a connection that
+// was in use before turns out to be closed and the request is idempotent.
 type RetryPolicy struct {
 	// Attempts is how many attempts may follow the first. Zero means none.
 	Attempts int
@@ -97,11 +97,15 @@ func (x *Exchange) rewritePath() bool {
 	return true
 }
 
-// repeatable tells whether the request may be sent again: an idempotent method
-// (RFC 9110 section 9.2.2) and a body that is still whole.
+// repeatable tells whether the request may be sent again: its body is still
+// whole, and nothing of it was sent yet or its method is idempotent (RFC 9110
+// section 9.2.2).
 func (x *Exchange) repeatable() bool {
 	if x.body.begun {
 		return false
+	}
+	if x.Err.Retry == Unsent {
+		return true
 	}
 	switch string(x.Method()) {
 	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE":
@@ -125,17 +129,18 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	ep.Live.Begin()
 	ep.Metrics.Begin(shard)
 
-	conn, err := ep.Acquire(now, limit)
+	x.attempting = true
+	conn, err := ep.Acquire(limit)
 	if err != nil {
-		return x.failAttempt(nil, err)
+		return x.failAttempt(err)
 	}
+	x.conn = conn
 	x.connReused = conn.Reused()
 	ep.Metrics.Connected(shard, x.connReused)
 	if err := x.exchangeHeads(conn, now); err != nil {
-		return x.failAttempt(conn, err)
+		return x.failAttempt(err)
 	}
 	ep.Metrics.Answered(shard, x.reply.Status, time.Since(now))
-	x.conn = conn
 	return nil
 }
 
@@ -153,9 +158,8 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 		deadline, wait = x.waitUntil(time.Now())
 		_ = conn.SetReadDeadline(deadline) // fails only when closed, which the read reports
 	}
-	var ce *Error
-	if errors.As(err, &ce) {
-		return ce // the client's fault: do not wait for an answer
+	if e, ok := err.(*Error); ok { //nolint:errorlint // never wrapped, and errors.As would allocate for each request
+		return e // the client's fault: do not wait for an answer
 	}
 	// After a failed write there may still be an answer: 413 and a close.
 	reply, rerr := conn.ReadReply(&x.Ctx.Response.Header, x.Ctx.IsHead())
@@ -221,7 +225,7 @@ func (x *Exchange) sendStream(conn *upstream.Conn) (incomplete bool, err error) 
 		}
 	}
 	for {
-		if conn.Readable() {
+		if conn.Answered() {
 			return true, nil
 		}
 		n, done, e := x.readMore(buf[chunkRoom : pumpSize-2])
@@ -262,10 +266,9 @@ var lastChunk = []byte("0\r\n\r\n")
 
 // sendPart writes part[chunkRoom:] in one system call, as a chunk if asked.
 func (x *Exchange) sendPart(conn *upstream.Conn, part []byte, chunked bool) error {
-	if d := x.Route.ReplyTimeout; d > 0 {
-		if err := conn.SetWriteDeadline(time.Now().Add(d)); err != nil {
-			return err
-		}
+	deadline, _ := x.waitUntil(time.Now())
+	if err := conn.SetWriteDeadline(deadline); err != nil {
+		return err
 	}
 	data := part[chunkRoom:]
 	if chunked {
@@ -293,7 +296,13 @@ func (x *Exchange) timeLeft(now time.Time) (time.Duration, bool) {
 // timeout, or the end of the route's time limit if that comes first, which
 // final reports. The zero time means never.
 func (x *Exchange) waitUntil(now time.Time) (deadline time.Time, final bool) {
-	if d := x.Route.ReplyTimeout; d > 0 {
+	return x.deadline(now, x.Route.ReplyTimeout)
+}
+
+// deadline is when a wait of at most d ends, no limit if d is zero, within the
+// route's time limit.
+func (x *Exchange) deadline(now time.Time, d time.Duration) (deadline time.Time, final bool) {
+	if d > 0 {
 		deadline = now.Add(d)
 	}
 	if d := x.Route.Timeout; d > 0 {
@@ -305,20 +314,22 @@ func (x *Exchange) waitUntil(now time.Time) (deadline time.Time, final bool) {
 }
 
 // failAttempt ends an attempt that brought no reply and classifies why.
-func (x *Exchange) failAttempt(conn *upstream.Conn, err error) *Error {
-	e, failure := classifyFailure(err, x.connReused && conn != nil)
+func (x *Exchange) failAttempt(err error) *Error {
+	e, failure := classifyFailure(err, x.connReused && x.conn != nil)
 	if failure != noFailure {
 		x.endpoint.Metrics.Failed(x.shard(), failure)
 	}
-	if conn != nil {
-		conn.Release(false)
-	}
-	x.endAttempt()
+	x.endAttempt(false)
 	return e
 }
 
-// endAttempt balances what attempt began.
-func (x *Exchange) endAttempt() {
+// endAttempt balances what attempt began, and gives the connection back.
+func (x *Exchange) endAttempt(reuse bool) {
+	if x.conn != nil {
+		x.conn.Release(reuse)
+		x.conn = nil
+	}
+	x.attempting = false
 	x.endpoint.Live.End()
 	x.endpoint.Metrics.End(x.shard())
 	x.upstreamTime += time.Since(x.sent)

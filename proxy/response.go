@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -52,9 +54,7 @@ func (x *Exchange) beginResponse() {
 
 // endReply gives the connection back after a body that was read whole.
 func (x *Exchange) endReply(err error) {
-	x.conn.Release(err == nil && x.reply.KeepAlive)
-	x.conn = nil
-	x.endAttempt()
+	x.endAttempt(err == nil && x.reply.KeepAlive)
 	if err != nil {
 		x.Err = bodyFailure(err)
 	}
@@ -194,17 +194,34 @@ func (s *stream) splice(client *net.TCPConn) error {
 	}
 	for x.conn.Left() > 0 {
 		s.extendDeadlines()
-		n, err := x.conn.Splice(client, 1<<20)
+		n, err := x.conn.Splice(client, splicePart)
 		x.bytesOut += n
-		if err != nil {
-			return s.fail(err, true)
-		}
-		if n == 0 {
-			return s.fail(upstream.ErrTruncated, false)
+		switch {
+		case err == nil && n == 0:
+			return s.fail(upstream.ErrTruncated)
+		case err == nil:
+		case n > 0 && errors.Is(err, os.ErrDeadlineExceeded):
+			// Slow, but moving: the time limit is on the next bytes. It may
+			// not run past the route's.
+			if _, ok := x.timeLeft(time.Now()); !ok {
+				return s.fail(upstream.ErrTimeout)
+			}
+		case x.conn.Waiting(), errors.Is(err, syscall.EPIPE):
+			// The endpoint has more to give: it is the client that does not
+			// take it.
+			x.gone = true
+			return err
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return s.fail(upstream.ErrTimeout)
+		default:
+			return s.fail(upstream.ErrTruncated)
 		}
 	}
 	return nil
 }
+
+// splicePart is the most that one call moves, in bytes.
+const splicePart = 1 << 20
 
 // pump copies the body through a pooled buffer.
 func (s *stream) pump(w io.Writer) error { return s.pumpUpTo(w, -1) }
@@ -235,7 +252,7 @@ func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			return s.fail(err, false)
+			return s.fail(err)
 		}
 	}
 	return nil
@@ -243,15 +260,8 @@ func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
 
 // fail notes why the body ends early. Returning an error makes fasthttp close
 // the client's connection without ending the message, so that it cannot be
-// taken for complete. either tells that the error may be of either side.
-func (s *stream) fail(err error, either bool) error {
-	if either && !errors.Is(err, upstream.ErrTruncated) {
-		var op *net.OpError
-		if errors.As(err, &op) && op.Op != "read" {
-			s.x.gone = true
-			return err
-		}
-	}
+// taken for complete.
+func (s *stream) fail(err error) error {
 	s.failed = bodyFailure(err)
 	return err
 }
@@ -274,9 +284,11 @@ func (s *stream) Close() error {
 	if x == nil {
 		return nil
 	}
-	x.conn.Release(x.conn.Complete() && x.reply.KeepAlive && s.failed == nil && !x.gone)
-	x.conn = nil
-	x.endAttempt()
+	s.x = nil // a second Close does nothing
+	if x.snap.WriteTimeout > 0 {
+		_ = x.Ctx.Conn().SetWriteDeadline(time.Time{}) // ours; fails only when closed
+	}
+	x.endAttempt(x.conn.Complete() && x.reply.KeepAlive && s.failed == nil && !x.gone)
 	if s.failed != nil {
 		x.Err = s.failed
 	} else if x.gone {
@@ -286,24 +298,28 @@ func (s *stream) Close() error {
 	return nil
 }
 
-// writeRaw answers an HTTP/1.0 client, which knows no chunks, with a body that
+// takeOver answers an HTTP/1.0 client, which knows no chunks, with a body that
 // ends when the connection closes. fasthttp has no such framing, so the
-// response is written here and the connection is taken from it.
-func (s *stream) writeRaw() {
+// connection is taken from it: once it has flushed what came before, it calls
+// writeRaw on a goroutine of its own.
+func (s *stream) takeOver() {
+	ctx := s.x.Ctx
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(s.writeRaw)
+}
+
+func (s *stream) writeRaw(client net.Conn) {
 	x := s.x
-	ctx, client := x.Ctx, x.Ctx.Conn()
-	h := &ctx.Response.Header
+	defer x.server.recoverPanic(x)
+	h := &x.Ctx.Response.Header
 	h.Del("Transfer-Encoding")
+	h.Del("Connection") // fasthttp has answered the client's keep-alive
 	h.SetConnectionClose()
+	s.extendDeadlines()
 	if _, err := client.Write(h.Header()); err != nil {
 		x.gone = true
 	} else {
 		_ = s.pump(client) // kept in s.failed and x.gone, for Close
 	}
-	ctx.HijackSetNoResponse(true)
-	ctx.Hijack(leave)
 	_ = s.Close()
 }
-
-// leave makes fasthttp close a connection that is done with.
-func leave(net.Conn) {}

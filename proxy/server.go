@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,7 +55,7 @@ func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
 	}
 	switch {
 	case x.stream.raw:
-		x.stream.writeRaw()
+		x.stream.takeOver()
 	case !x.stream.active:
 		s.close(x)
 	}
@@ -86,17 +88,62 @@ func (s *Server) recoverPanic(x *Exchange) {
 	if s.onPanic != nil {
 		s.onPanic(r, string(x.RequestID))
 	}
-	if x.conn != nil {
-		x.conn.Release(false)
-		x.endpoint.Live.End()
+	if x.stream.x = nil; x.attempting { // the stream's Close must not run
+		x.endAttempt(false)
 	}
+	x.Err = ErrPanic
 	writeError(x.Ctx, ErrPanic, nil, x.RequestID)
 	x.Ctx.SetConnectionClose()
+	if !x.recorded {
+		s.record(x)
+	}
+}
+
+// Expect lets a client that waits for 100 Continue send its body: it is
+// fasthttp's ExpectHandler. The write deadline still is that of the last
+// response, which may have passed while the connection was idle.
+func (s *Server) Expect(ctx *fasthttp.RequestCtx) int {
+	if snap := s.snapshot.Load(); snap != nil && snap.WriteTimeout > 0 {
+		_ = ctx.Conn().SetWriteDeadline(time.Now().Add(snap.WriteTimeout)) // fails only when closed, as the write will
+	}
+	return fasthttp.StatusContinue
+}
+
+// HandleReadError answers a request whose header fasthttp could not read: it is
+// fasthttp's ErrorHandler. The connection is closed afterwards.
+func (s *Server) HandleReadError(ctx *fasthttp.RequestCtx, err error) {
+	e := ErrBadRequest
+	var small *fasthttp.ErrSmallBuffer
+	var ne net.Error
+	switch {
+	case errors.As(err, &small):
+		e = ErrHeaderTooLarge
+	case errors.As(err, &ne) && ne.Timeout():
+		e = ErrRequestTimeout
+	}
+	x := s.acquire(ctx)
+	if x == nil {
+		writeError(ctx, e, nil, nil)
+		return
+	}
+	x.start = time.Now() // fasthttp has set no time yet
+	x.identify()
+	x.Err = e
+	x.answerError()
+	x.finishResponse()
+	s.close(x)
 }
 
 // close is the end of every request: it tells the sinks and releases the
 // exchange. For a streamed response it runs when the last byte was written.
 func (s *Server) close(x *Exchange) {
+	s.record(x)
+	s.release(x)
+}
+
+// record tells the sinks of a finished request.
+func (s *Server) record(x *Exchange) {
+	x.recorded = true
 	ctx := x.Ctx
 	e := &x.event
 	e.Start = x.start
@@ -146,7 +193,6 @@ func (s *Server) close(x *Exchange) {
 	for _, sink := range x.snap.Sinks {
 		sink.Record(e)
 	}
-	s.release(x)
 }
 
 // responseFields is the response as the access log sees it.

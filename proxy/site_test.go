@@ -107,7 +107,7 @@ func prepareSite(t testing.TB, text string, targets ...string) *site {
 func (s *site) newServer() *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler:                      s.proxy.Handle,
-		ErrorHandler:                 HandleReadError,
+		ErrorHandler:                 s.proxy.HandleReadError,
 		ReadTimeout:                  30 * time.Second,
 		WriteTimeout:                 30 * time.Second,
 		ReadBufferSize:               16 << 10,

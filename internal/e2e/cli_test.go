@@ -102,8 +102,8 @@ func TestExplainInWords(t *testing.T) {
 	}, "POST", "http://h/api/v1/../v1/users")
 	f(0, []string{"route   canary\n", `matches, but fewer header matchers than "canary"`, "client 127.0.0.1 is in none of [10.0.0.0/8]"}, "GET", "http://h/api/v1/users", "-H", "X-Canary: 1")
 	f(0, []string{"route   local\n", `header X-Canary is absent, but must be "1"`}, "--client", "10.1.2.3", "get", "http://h/api/v1/users")
-	f(3, []string{"answer  404\n", "path /api/v1/* does not match /nope"}, "GET", "http://h/nope")
-	f(3, []string{"answer  405, Allow: GET, HEAD, POST\n", "method DELETE not in [GET, HEAD, POST]"}, "DELETE", "http://h/api/v1/users")
+	f(3, []string{"answer  404 no_route\n", "path /api/v1/* does not match /nope"}, "GET", "http://h/nope")
+	f(3, []string{"answer  405 method_not_allowed, Allow: GET, HEAD, POST\n", "method DELETE not in [GET, HEAD, POST]"}, "DELETE", "http://h/api/v1/users")
 	f(2, nil, "GET", "/no/host")
 	f(2, nil, "GET", "http://h/", "--client", "nobody")
 }

@@ -24,9 +24,6 @@ type reloadTry struct {
 	problems config.Problems
 }
 
-// errStopping is returned by Reload when the gateway accepts no more.
-var errStopping = errors.New("reload configuration: the gateway is stopping")
-
 // Reload reads the configuration again and applies it. It reports whether
 // anything changed. An error, config.Problems when the document is bad, leaves
 // the running configuration in place. Calls are serialised; one that finds
@@ -34,6 +31,9 @@ var errStopping = errors.New("reload configuration: the gateway is stopping")
 func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 	g.applying.Lock()
 	defer g.applying.Unlock()
+	if g.draining.Load() {
+		return false, errDraining
+	}
 	started := time.Now()
 	defer func() {
 		result := telemetry.ReloadApplied
@@ -45,9 +45,6 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 		}
 		g.metrics.Reloaded(result, time.Now())
 	}()
-	if g.closed {
-		return false, errStopping
-	}
 	c, err := config.Load(g.options.ConfigPath, g.options.Env)
 	if err != nil {
 		g.failReload(err)
@@ -68,10 +65,12 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 	return true, nil
 }
 
+var errDraining = errors.New("reload configuration: the gateway is stopping")
+
 func (g *Gateway) failReload(err error) {
 	var problems config.Problems
 	errors.As(err, &problems)
-	if g.running.Load().plan.config.Server.Watch {
+	if r := g.running.Load(); r != nil && r.plan.config.Server.Watch {
 		for _, p := range problems {
 			g.watch.add(p.File) // its author is about to mend it
 		}
@@ -106,11 +105,11 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	if before != nil {
 		next.revision = before.revision + 1
 	}
-	if err := g.openAccessLog(c, before, next); err != nil {
-		return err
-	}
 	handler, exposed, err := g.adminHandlers(c)
 	if err != nil {
+		return err
+	}
+	if err := g.openAccessLog(c, before, next); err != nil {
 		return err
 	}
 	p.snapshot.Local = local(c, g.ready.Load, exposed)

@@ -379,8 +379,11 @@ const (
 func (g *Gateway) stop(cancel context.CancelFunc, signals <-chan os.Signal) (err error) {
 	defer g.release(cancel)
 	phase, notice := g.handover.end(), closing
-	s := g.running.Load().plan.config.Server.Shutdown
+	cancel()
+	g.applying.Lock() // a reload under way ends first; none begins
 	g.draining.Store(true)
+	g.applying.Unlock()
+	s := g.running.Load().plan.config.Server.Shutdown
 	switch phase {
 	case handedOver:
 		notice = closingHandedOver
@@ -457,7 +460,7 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 	g.closeSockets() // not yet if it was forced
 	g.handover.close()
 	if gate := g.door.current.Load(); gate != nil {
-		gate.Close()
+		_ = gate.Close() // never fails
 	}
 	if g.admin != nil {
 		ctx, done := context.WithTimeout(context.Background(), time.Second)

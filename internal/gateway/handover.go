@@ -170,7 +170,7 @@ func (g *Gateway) handOver(conn *net.UnixConn) {
 // commitTo decides that the process pid serves from now on.
 func (g *Gateway) commitTo(pid int) error {
 	if !g.handover.phase.CompareAndSwap(serving, handedOver) {
-		return errStopping
+		return errors.New("this process is stopping")
 	}
 	// From the process that systemd knows, so that NotifyAccess=main will do.
 	g.notify("MAINPID=" + strconv.Itoa(pid))

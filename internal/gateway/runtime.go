@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,33 +55,23 @@ func isLoopback(host string) bool {
 }
 
 // local answers the paths that are the gateway's own: /health and /ready,
-// unless a route names exactly that path, and the management API when it is
-// exposed.
+// unless a route names exactly that path and takes the request, and the
+// management API when it is exposed.
 func local(c *config.Config, isReady func() bool, exposed fasthttp.RequestHandler) func(x *proxy.Exchange) bool {
-	health, ready := true, true
-	for i := range c.Routes {
-		switch c.Routes[i].Path {
-		case "/health":
-			health = false
-		case "/ready":
-			ready = false
-		}
-	}
+	claimable := slices.ContainsFunc(c.Routes, func(r config.Route) bool { return claims(&r) })
 	return func(x *proxy.Exchange) bool {
-		switch path := x.Path; {
+		path := x.Path
+		switch {
 		case len(path) < 6 || path[1] != 'h' && path[1] != 'r' && path[1] != 'a':
 			return false
-		case health && string(path) == "/health":
-			if x.AllowOnly("GET, HEAD") {
-				x.RespondText(fasthttp.StatusOK, "ok\n")
+		case string(path) == healthPath || string(path) == readyPath:
+			if claimable && x.Claimed() {
+				return false
 			}
-		case ready && string(path) == "/ready":
-			switch {
-			case !x.AllowOnly("GET, HEAD"):
-			case isReady():
-				x.RespondText(fasthttp.StatusOK, "ready\n")
-			default:
-				x.RespondText(fasthttp.StatusServiceUnavailable, "draining\n")
+			if string(path) == healthPath {
+				answerProbe(x, true, "ok\n")
+			} else {
+				answerProbe(x, isReady(), "ready\n")
 			}
 		case exposed != nil && bytes.HasPrefix(path, []byte("/admin/v1/")):
 			proxy.OwnResponse(x.Ctx)
@@ -89,6 +80,25 @@ func local(c *config.Config, isReady func() bool, exposed fasthttp.RequestHandle
 			return false
 		}
 		return true
+	}
+}
+
+const (
+	healthPath = "/health"
+	readyPath  = "/ready"
+)
+
+// claims reports whether a route names a path that is otherwise the gateway's.
+func claims(r *config.Route) bool { return r.Path == healthPath || r.Path == readyPath }
+
+// answerProbe answers a liveness or readiness probe.
+func answerProbe(x *proxy.Exchange, good bool, text string) {
+	switch {
+	case !x.AllowOnly("GET, HEAD"):
+	case good:
+		x.RespondText(fasthttp.StatusOK, text)
+	default:
+		x.RespondText(fasthttp.StatusServiceUnavailable, "draining\n")
 	}
 }
 

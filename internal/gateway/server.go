@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/salgue441/velocity/internal/config"
-	"github.com/salgue441/velocity/proxy"
 )
 
 // maxUnusedBody stands for "no limit of fasthttp's own" on request bodies:
@@ -40,7 +39,8 @@ func (g *Gateway) ensureServer(want serverSettings) {
 	}
 	s := &fasthttp.Server{
 		Handler:                      g.proxy.Handle,
-		ErrorHandler:                 proxy.HandleReadError,
+		ErrorHandler:                 g.proxy.HandleReadError,
+		ExpectHandler:                g.proxy.Expect,
 		ReadTimeout:                  want.read,
 		WriteTimeout:                 want.write,
 		IdleTimeout:                  want.idle,

@@ -18,7 +18,12 @@ const binaryVariable = "VELOCITY_BIN"
 // it names none, the binary is built into a directory that is removed again.
 // It returns the exit code for os.Exit.
 func Main(m *testing.M) int {
-	if os.Getenv(binaryVariable) != "" {
+	if path := os.Getenv(binaryVariable); path != "" {
+		// The look also tells the go command that results depend on the file.
+		if _, err := os.Stat(path); err != nil {
+			fmt.Fprintf(os.Stderr, "find binary: %s: %v; run make build\n", binaryVariable, err)
+			return 1
+		}
 		return m.Run()
 	}
 	dir, err := os.MkdirTemp("", "velocity-test-")

@@ -2,12 +2,11 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"net"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Conn is one connection of an endpoint's pool, leased to one attempt at a
@@ -25,11 +24,10 @@ type Conn struct {
 
 	// raw and look make the peek without allocating; raw is nil when the
 	// connection has no file descriptor (in-memory tests).
-	raw      syscall.RawConn
-	look     func(fd uintptr) bool
-	peeked   int
-	peekErr  error
-	peekByte [1]byte
+	raw    syscall.RawConn
+	look   func(fd uintptr)
+	seen   state // by the last look
+	peeked [1]byte
 }
 
 // TCP returns the plain TCP connection underneath, nil for TLS: what can be
@@ -46,8 +44,11 @@ func (c *Conn) Reused() bool { return c.reused }
 // Release ends the lease. With reuse the connection goes back to the pool; the
 // caller may ask for that only after a complete reply on a persistent
 // connection. A connection that is too old, has bytes left over, or whose
-// endpoint drains, is closed all the same.
+// endpoint drains, is closed all the same. A second call does nothing.
 func (c *Conn) Release(reuse bool) {
+	if c.br == nil {
+		return // released before
+	}
 	e := c.endpoint
 	if c.br.Buffered() > 0 || e.settings.DisableKeepAlive || e.Live.Draining() ||
 		(e.settings.MaxLifetime > 0 && time.Since(c.born) > e.settings.MaxLifetime) {
@@ -59,31 +60,63 @@ func (c *Conn) Release(reuse bool) {
 	c.give(reuse)
 }
 
-// Readable tells, without blocking, whether the endpoint has sent something
-// or closed: an answer before the request is complete.
-func (c *Conn) Readable() bool {
-	return c.br.Buffered() > 0 || !c.clean()
+// Answered tells, without waiting, whether the endpoint has begun its final
+// reply, or closed, before the request is complete. Interim replies that have
+// arrived are passed over. Over TLS only what happens to be decrypted already
+// is seen: the socket also carries records that are not HTTP.
+func (c *Conn) Answered() bool {
+	for {
+		if c.br.Buffered() == 0 && (c.TCP() == nil || c.clean()) {
+			return false
+		}
+		b, err := c.br.Peek(c.br.Buffered() + 1) // takes what is there
+		if len(b) < c.br.Buffered() {
+			b, _ = c.br.Peek(c.br.Buffered())
+		}
+		end := bytes.Index(b, crlfcrlf)
+		if end < 0 {
+			return err != nil
+		}
+		if !isInterim(b) {
+			return true
+		}
+		if _, err := c.br.Discard(end + len(crlfcrlf)); err != nil {
+			return true
+		}
+	}
+}
+
+// isInterim reports whether a reply's first bytes are those of a 1xx other
+// than 101. Whether the rest is well-formed is judged when it is read.
+func isInterim(b []byte) bool {
+	return len(b) > 11 && b[8] == ' ' && b[9] == '1' && string(b[9:12]) != "101"
 }
 
 // clean reports whether the connection is open with nothing to read, which is
 // how an idle connection must look. Bytes nobody asked for would be taken for
 // the next reply.
 func (c *Conn) clean() bool {
-	if c.raw == nil {
-		return true
-	}
-	// The deadline of the last exchange may have passed; the look must not
-	// take that for an answer.
-	if err := c.SetReadDeadline(time.Time{}); err != nil {
-		return false
-	}
-	if err := c.raw.Read(c.look); err != nil {
-		return false
-	}
-	return c.peeked < 0 && c.peekErr == unix.EAGAIN
+	return c.raw == nil || c.glance() == idle
 }
 
-// watch prepares clean for a socket.
+// glance looks at the socket without waiting, whatever its deadlines are.
+func (c *Conn) glance() state {
+	if c.raw.Control(c.look) != nil {
+		return closed
+	}
+	return c.seen
+}
+
+// state is what a socket looks like.
+type state uint8
+
+const (
+	idle     state = iota // open, nothing to read
+	readable              // bytes wait
+	closed                // ended or broken
+)
+
+// watch prepares glance for a socket.
 func (c *Conn) watch(nc net.Conn) {
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
@@ -94,11 +127,5 @@ func (c *Conn) watch(nc net.Conn) {
 		return
 	}
 	c.raw = raw
-	c.look = func(fd uintptr) bool {
-		c.peeked, _, c.peekErr = unix.Recvfrom(int(fd), c.peekByte[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		if c.peekErr != nil {
-			c.peeked = -1
-		}
-		return true
-	}
+	c.look = func(fd uintptr) { c.seen = peek(fd, &c.peeked) }
 }

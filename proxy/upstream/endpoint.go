@@ -14,11 +14,6 @@ import (
 	"github.com/salgue441/velocity/internal/telemetry"
 )
 
-// staleAfter is how long a pooled connection may have been idle before it is
-// looked at with one non-blocking peek. A peer that closed a connection which
-// was in use a moment ago is rare, and is caught by the retry.
-const staleAfter = 2 * time.Millisecond
-
 // maxReplyHead is the largest reply header block, in bytes.
 const maxReplyHead = 32 << 10
 
@@ -150,11 +145,10 @@ func (e *Endpoint) dial(_ string, timeout time.Duration) (net.Conn, error) {
 }
 
 // Acquire leases a connection for one attempt: an idle one that still looks
-// alive, else a new one. now is the current time; limit, when positive, bounds
-// dialling and waiting beyond what the settings allow. The caller ends the
+// alive, else a new one. limit, when positive, bounds dialling and waiting beyond what the settings allow. The caller ends the
 // lease with Conn.Release. Errors wrap ErrConnect, ErrConnectTimeout or
 // ErrExhausted.
-func (e *Endpoint) Acquire(now time.Time, limit time.Duration) (*Conn, error) {
+func (e *Endpoint) Acquire(limit time.Duration) (*Conn, error) {
 	for {
 		cc, err := e.pool.AcquireConn(limit, e.settings.DisableKeepAlive)
 		if err != nil {
@@ -172,10 +166,9 @@ func (e *Endpoint) Acquire(now time.Time, limit time.Duration) (*Conn, error) {
 				}
 			}
 		}
-		last := cc.LastUseTime()
-		c.reused = !last.IsZero()
+		c.reused = !cc.LastUseTime().IsZero()
 		if c.reused {
-			if now.Sub(last) > staleAfter && !c.clean() {
+			if !c.clean() {
 				e.pool.CloseConn(cc)
 				continue
 			}
