@@ -86,9 +86,13 @@ func (g *Gateway) noteReload(err error, problems config.Problems) {
 // apply builds, warms and swaps. Nothing before the swap changes what runs,
 // and nothing after it can fail.
 func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
+	defer func() {
+		if err != nil {
+			g.retainMetrics() // forget handles of what will not run
+		}
+	}()
 	p, err := build(c, g.living, g.registry)
 	if err != nil {
-		g.retainMetrics() // forget handles of what will not run
 		return err
 	}
 	sockets, err := g.planSockets(c)
@@ -109,10 +113,11 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	p.snapshot.Local = local(c, g.ready.Load, exposed)
+	// Last of what can fail, since it opens a file.
 	if err := g.openAccessLog(c, before, next); err != nil {
 		return err
 	}
-	p.snapshot.Local = local(c, g.ready.Load, exposed)
 
 	g.watchHealth(p)
 	warmed, cancel := context.WithTimeout(ctx, warmTime)

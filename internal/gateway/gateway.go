@@ -174,6 +174,7 @@ func (g *Gateway) abandon() {
 	if g.takeover != nil {
 		g.takeover.conn.Close()
 	}
+	g.watch.close()
 	g.checker.Close()
 }
 

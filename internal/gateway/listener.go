@@ -37,6 +37,10 @@ type proxyPeers struct {
 	onBad   func(net.Conn, error)
 }
 
+func newAcceptor(s socket, d *door, onPause func(error)) *acceptor {
+	return &acceptor{socket: s, door: d, closing: make(chan struct{}), done: make(chan struct{}), onPause: onPause}
+}
+
 // run accepts until close is called.
 func (a *acceptor) run() {
 	defer close(a.done)
@@ -53,9 +57,7 @@ func (a *acceptor) run() {
 		case errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.EINTR):
 			// It concerns this connection only.
 		default:
-			if pause == 0 || pause == time.Second {
-				a.onPause(err)
-			}
+			a.onPause(err)
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			select {
 			case <-time.After(pause):
@@ -94,11 +96,11 @@ func (p *proxyPeers) trusts(peer *net.TCPAddr) bool {
 func (a *acceptor) close(linger time.Duration) {
 	close(a.closing)
 	a.door.wake()
-	if s, ok := a.ln.(interface{ SetDeadline(time.Time) error }); !ok || s.SetDeadline(time.Now().Add(linger)) != nil {
-		a.ln.Close()
+	if s, ok := a.ln.(interface{ SetDeadline(time.Time) error }); ok && s.SetDeadline(time.Now().Add(linger)) == nil {
+		<-a.done
 	}
-	<-a.done
 	a.ln.Close()
+	<-a.done
 }
 
 // localConn is a connection over a Unix socket. Its peer is on this machine and

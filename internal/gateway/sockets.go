@@ -49,22 +49,15 @@ func (g *Gateway) planSockets(c *config.Config) (*socketPlan, error) {
 		for _, s := range sockets {
 			a := have[s.key]
 			if a == nil {
-				a = g.newAcceptor(s)
+				a = newAcceptor(s, g.door, func(err error) {
+					g.log.Error("accept connection: pausing", zap.String("address", s.address()), zap.Error(err))
+				})
 				p.opened = append(p.opened, a)
 			}
 			p.wanted = append(p.wanted, wantedSocket{a, &list[i]})
 		}
 	}
 	return p, nil
-}
-
-func (g *Gateway) newAcceptor(s socket) *acceptor {
-	return &acceptor{
-		socket: s, door: g.door, closing: make(chan struct{}), done: make(chan struct{}),
-		onPause: func(err error) {
-			g.log.Error("accept connection: pausing", zap.String("address", s.address()), zap.Error(err))
-		},
-	}
 }
 
 // abandon closes what was opened for a plan that will not be used.
