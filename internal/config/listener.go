@@ -133,7 +133,7 @@ func checkListeners(s scope, c *Config) {
 	seen := map[string]bool{}
 	for i := range srv.Listeners {
 		l := &srv.Listeners[i]
-		if l.Address != "" && seen[l.Address] && !strings.HasSuffix(l.Address, ":0") {
+		if l.Address != "" && seen[l.Address] {
 			s.problem("server.listeners["+strconv.Itoa(i)+"].address", "%s is listed twice", l.Address)
 		}
 		seen[l.Address] = true

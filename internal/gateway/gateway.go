@@ -298,6 +298,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 func (g *Gateway) announce() {
 	fields := []zap.Field{
 		zap.String("version", g.options.Version),
+		zap.Int("pid", os.Getpid()),
 		zap.Stringer("address", g.Addr()),
 		zap.Int("routes", len(g.running.Load().plan.routes)),
 		zap.Duration("took", time.Since(g.started)),

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -77,7 +78,7 @@ func (a *acceptor) dress(conn net.Conn) net.Conn {
 	if p == nil || isTCP && !p.trusts(peer) {
 		return conn
 	}
-	return proxyproto.NewConn(conn, p.onBad)
+	return &proxiedConn{proxyproto.NewConn(conn, p.onBad)}
 }
 
 func (p *proxyPeers) trusts(peer *net.TCPAddr) bool {
@@ -101,6 +102,23 @@ func (a *acceptor) close(linger time.Duration) {
 	}
 	a.ln.Close()
 	<-a.done
+}
+
+// proxiedConn ends silently when its PROXY header is bad: whoever sent it does
+// not speak HTTP at this point, and a balancer would take an answer for that of
+// a request.
+type proxiedConn struct{ *proxyproto.Conn }
+
+// Read implements net.Conn.
+func (c *proxiedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		var bad proxyproto.Error
+		if errors.As(err, &bad) {
+			err = io.EOF
+		}
+	}
+	return n, err
 }
 
 // localConn is a connection over a Unix socket. Its peer is on this machine and
