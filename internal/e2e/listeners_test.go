@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -182,45 +183,75 @@ func TestProxyProtocolFromClients(t *testing.T) {
 }
 
 // client does one request after another until it is told to stop, and retries
-// nothing. A connection that the server has closed after an answer is opened
-// again; one that ends otherwise is a failure.
+// nothing. Only a connection that the server has ended in order, before the
+// next request, is opened again.
 type client struct {
 	network, addr string
-	keepAlive     bool
-	requests      int
-	failed        error
+	// keepAlive uses a connection for many requests, with pause between them.
+	keepAlive bool
+	pause     time.Duration
+
+	requests atomic.Int64
+	failed   error
 }
 
 func (c *client) run(ctx context.Context) {
-	var conn net.Conn
-	var r *bufio.Reader
-	for ctx.Err() == nil {
-		if conn == nil {
-			var err error
-			if conn, err = net.DialTimeout(c.network, c.addr, testkit.Patience); err != nil {
-				c.failed = fmt.Errorf("request %d: %w", c.requests, err)
-				return
-			}
-			r = bufio.NewReader(conn)
+	for ctx.Err() == nil && c.failed == nil {
+		conn, err := net.DialTimeout(c.network, c.addr, testkit.Patience)
+		if err == nil {
+			err = c.use(ctx, conn)
+			conn.Close()
 		}
-		closed, err := c.exchange(conn, r)
 		if err != nil {
-			c.failed = fmt.Errorf("request %d: %w", c.requests, err)
-			conn.Close()
-			return
+			c.failed = fmt.Errorf("after %d requests: %w", c.requests.Load(), err)
 		}
-		c.requests++
-		if closed || !c.keepAlive {
-			conn.Close()
-			conn = nil
-		}
-	}
-	if conn != nil {
-		conn.Close()
 	}
 }
 
-func (c *client) exchange(conn net.Conn, r *bufio.Reader) (closed bool, err error) {
+// use makes requests over a connection until it has ended.
+func (c *client) use(ctx context.Context, conn net.Conn) error {
+	r := bufio.NewReader(conn)
+	for ctx.Err() == nil {
+		closed, err := exchange(conn, r)
+		if err != nil {
+			return err
+		}
+		c.requests.Add(1)
+		if closed || !c.keepAlive {
+			return nil
+		}
+		if c.pause == 0 {
+			continue
+		}
+		if ended, err := endsWithin(conn, r, c.pause); ended || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endsWithin waits for a time, or until the server ends the connection.
+func endsWithin(conn net.Conn, r *bufio.Reader, d time.Duration) (bool, error) {
+	if err := conn.SetReadDeadline(time.Now().Add(d)); err != nil {
+		return false, err
+	}
+	_, err := r.Peek(1)
+	switch {
+	case err == io.EOF:
+		return true, nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return false, nil
+	case err == nil:
+		err = errors.New("an answer to nothing")
+	}
+	return false, err
+}
+
+// exchange does one request; closed tells that the server ends the connection.
+func exchange(conn net.Conn, r *bufio.Reader) (closed bool, err error) {
+	if err := conn.SetDeadline(time.Now().Add(testkit.Patience)); err != nil {
+		return false, err
+	}
 	if _, err := io.WriteString(conn, "GET /which HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
 		return false, err
 	}
@@ -251,16 +282,13 @@ func clientTraffic(t *testing.T, clients []*client) (end func()) {
 	return func() {
 		t.Helper()
 		cancel()
-		total := 0
 		for range clients {
 			c := <-done
-			total += c.requests
 			if c.failed != nil {
-				t.Errorf("%s %s, keep-alive %v: %v", c.network, c.addr, c.keepAlive, c.failed)
+				t.Errorf("%s %s, keep-alive %v, pause %v: %v", c.network, c.addr, c.keepAlive, c.pause, c.failed)
+			} else if c.requests.Load() == 0 {
+				t.Errorf("%s %s: not one request was made", c.network, c.addr)
 			}
-		}
-		if total == 0 {
-			t.Error("not one request was made")
 		}
 	}
 }
@@ -282,9 +310,9 @@ func TestReloadOfListeners(t *testing.T) {
 		added := addressesOf(t, g)
 		lives := testkit.Dial(t, added[1])
 		lives.Do(t, "GET", "/which")
+		// Its one connection lives on.
 		endAdded := clientTraffic(t, []*client{{network: "unix", addr: path, keepAlive: true}})
 		testkit.ReplaceFile(t, file, listening(stays)+answering("one"))
-		endAdded() // a connection per request would rightly fail once nobody listens
 		g.Signal(t, syscall.SIGHUP)
 		testkit.Eventually(t, testkit.Patience, "one listener", func() bool { return len(addressesOf(t, g)) == 1 })
 		testkit.Eventually(t, testkit.Patience, "the added one to refuse", func() bool {
@@ -301,6 +329,7 @@ func TestReloadOfListeners(t *testing.T) {
 			_, err := os.Lstat(path)
 			return errors.Is(err, os.ErrNotExist)
 		})
+		endAdded()
 	}
 	end()
 	if r := idle.Do(t, "GET", "/which"); r.Status != 200 {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 
 	"go.uber.org/zap"
 
@@ -91,13 +92,32 @@ func (g *Gateway) useSockets(p *socketPlan) {
 		g.loops.Go(a.run)
 		g.log.Info("listening", zap.String("address", a.address()))
 	}
+	var gone []*acceptor
 	for _, a := range before {
 		if !wanted[a] {
-			a.close(lastCalls)
-			a.removeFile()
+			gone = append(gone, a)
 			g.log.Info("not listening any more", zap.String("address", a.address()))
 		}
 	}
+	closeAcceptors(gone, false)
+}
+
+// closeAcceptors closes sockets at the same time. When they are shared with
+// another process, whoever waits in their queues is left to it, and so are
+// their files.
+func closeAcceptors(list []*acceptor, shared bool) {
+	var all sync.WaitGroup
+	for _, a := range list {
+		all.Go(func() {
+			if shared {
+				a.close(0)
+				return
+			}
+			a.close(lastCalls)
+			a.removeFile()
+		})
+	}
+	all.Wait()
 }
 
 func (g *Gateway) proxyPeers(l *config.Listener) *proxyPeers {
@@ -128,8 +148,7 @@ func (g *Gateway) accept() {
 	}
 }
 
-// closeSockets ends accepting. When another process has the sockets as well,
-// whoever waits in their queues is left to it, and so are their files.
+// closeSockets ends accepting, for good.
 func (g *Gateway) closeSockets() {
 	g.applying.Lock()
 	defer g.applying.Unlock()
@@ -141,12 +160,5 @@ func (g *Gateway) closeSockets() {
 	if shared && g.adminLn != nil {
 		g.adminLn.Close()
 	}
-	for _, a := range g.acceptors() {
-		if shared {
-			a.close(0)
-			continue
-		}
-		a.close(lastCalls)
-		a.removeFile()
-	}
+	closeAcceptors(g.acceptors(), shared)
 }
