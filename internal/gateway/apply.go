@@ -104,10 +104,18 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 			sockets.abandon()
 		}
 	}()
-	next := &running{plan: p, at: time.Now(), revision: 1}
+	next := &running{plan: p, at: time.Now(), revision: 1, since: make(map[*upstream.Endpoint]time.Time, len(p.endpoints))}
+	for _, e := range p.endpoints {
+		next.since[e] = next.at
+	}
 	before := g.running.Load()
 	if before != nil {
 		next.revision = before.revision + 1
+		for e, since := range before.since {
+			if _, stays := next.since[e]; stays {
+				next.since[e] = since
+			}
+		}
 	}
 	handler, exposed, err := g.adminHandlers(c)
 	if err != nil {

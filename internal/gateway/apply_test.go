@@ -23,6 +23,7 @@ func TestReloadKeepsTheConnections(t *testing.T) {
 	up := testkit.NewUpstream(t, "up")
 	g := run(t, proxying(up, "}]"))
 	before := g.endpoint(t)
+	since := adminRuntime{g.Gateway}.Upstreams()[0].Endpoints[0].Since
 	testkit.Get(t, g.addr, "/a")
 	g.reload(t, proxying(up, ", weight: 5}], balance: {algorithm: round_robin}"))
 	testkit.Get(t, g.addr, "/a")
@@ -31,6 +32,9 @@ func TestReloadKeepsTheConnections(t *testing.T) {
 	}
 	if n := up.Accepted(); n != 1 {
 		t.Errorf("%d connections to the upstream, want 1", n)
+	}
+	if now := (adminRuntime{g.Gateway}).Upstreams()[0].Endpoints[0].Since; !now.Equal(since) {
+		t.Errorf("the endpoint is up since %v, and was since %v", now, since)
 	}
 }
 

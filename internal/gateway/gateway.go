@@ -24,6 +24,7 @@ import (
 	"github.com/salgue441/velocity/internal/config"
 	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy"
+	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 // ErrForced is returned by Run when a second signal ended the wait for
@@ -97,10 +98,12 @@ type running struct {
 	accessLog *accessLog
 	at        time.Time
 	revision  uint64
+	since     map[*upstream.Endpoint]time.Time // when each endpoint became part of what runs
 }
 
-// New loads the configuration and builds a gateway from it. It opens no
-// socket. The error is config.Problems when the document is bad.
+// New loads the configuration and builds a gateway from it. Its sockets are
+// open then; who connects waits for Run. The error is config.Problems when the
+// document is bad.
 func New(o Options) (*Gateway, error) {
 	c, err := config.Load(o.ConfigPath, o.Env)
 	if err != nil {
@@ -128,6 +131,7 @@ func New(o Options) (*Gateway, error) {
 		g.log.Error("panic while serving a request",
 			zap.String("request_id", id), zap.Any("panic", recovered), zap.ByteString("stack", debug.Stack()))
 	})
+	g.proxy.NotifyEnded(func(net.Conn) { g.door.left() })
 	g.checker = health.New(health.Options{OnChange: g.healthChanged})
 	if g.watch, err = newWatcher(log); err != nil {
 		log.Warn("watch configuration: changes need SIGHUP", zap.Error(err))
