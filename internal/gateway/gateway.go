@@ -190,7 +190,7 @@ func (g *Gateway) listenAdmin(c *config.Config) error {
 	hostPort := net.JoinHostPort(c.Admin.Host, strconv.Itoa(c.Admin.Port))
 	key := "admin " + tcpKey(hostPort)
 	s, ok := g.inherited.take(key)
-	if !ok {
+	if !ok && !g.options.Takeover { // systemd tells only the address
 		s, ok = g.inherited.take(tcpKey(hostPort))
 	}
 	if !ok {
