@@ -14,8 +14,13 @@ import (
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
-// warmTime bounds the wait for the first probes of new endpoints before a swap.
-const warmTime = time.Second
+// These bound the wait for the first probes of new endpoints before a swap. A
+// process that takes over has time: until it is ready the one before serves,
+// with endpoints whose state it knows.
+const (
+	warmTime         = time.Second
+	warmTimeTakeover = 10 * time.Second
+)
 
 // reloadTry is how the last attempt to load a configuration ended.
 type reloadTry struct {
@@ -128,9 +133,13 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	}
 
 	g.watchHealth(p)
-	warmed, cancel := context.WithTimeout(ctx, warmTime)
+	limit := warmTime
+	if before == nil && g.takeover != nil {
+		limit = warmTimeTakeover
+	}
+	warmed, cancel := context.WithTimeout(ctx, limit)
 	if err := g.checker.Round(warmed); err != nil && ctx.Err() == nil {
-		g.log.Warn("not every new endpoint was probed before the swap", zap.Duration("waited", warmTime))
+		g.log.Warn("not every new endpoint was probed before the swap", zap.Duration("waited", limit))
 	}
 	cancel()
 

@@ -235,7 +235,7 @@ func (g *Gateway) successor() (*exec.Cmd, error) {
 	if !slices.Contains(args, "--takeover") {
 		args = append(args, "--takeover")
 	}
-	cmd := exec.Command(program, args...) //nolint:gosec // our own program and arguments
+	cmd := exec.Command(program, args...)
 	cmd.Env = childEnvironment(g.options.Env)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return cmd, nil

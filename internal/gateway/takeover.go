@@ -228,7 +228,7 @@ func send(conn *net.UnixConn, m message) error {
 	if err != nil {
 		return err
 	}
-	_, err = conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)) //nolint:gosec // far below 4 GiB
+	_, err = conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
 	return err
 }
 
