@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,8 +33,15 @@ func newLineage(t *testing.T, document string) *lineage {
 	}
 	t.Cleanup(func() {
 		l.file.Close()
-		if t.Failed() {
-			t.Log(testkit.ReadFile(t, l.log))
+		if !t.Failed() {
+			return
+		}
+		t.Log(testkit.ReadFile(t, l.log))
+		for _, line := range l.lines(t, "ready") {
+			// A process that another one has started, and that was not replaced.
+			if args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", line.PID)); strings.Contains(string(args), l.config) {
+				_ = syscall.Kill(line.PID, syscall.SIGKILL) // it may be ending by itself
+			}
 		}
 	})
 	return l
@@ -43,7 +51,14 @@ func newLineage(t *testing.T, document string) *lineage {
 func (l *lineage) start(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Getenv("VELOCITY_BIN"), append([]string{"--config", l.config}, args...)...)
-	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+l.dir)
+	l.run(t, cmd)
+	return cmd
+}
+
+// run is start for any command that becomes the gateway.
+func (l *lineage) run(t *testing.T, cmd *exec.Cmd, env ...string) {
+	t.Helper()
+	cmd.Env = append(append(os.Environ(), "XDG_RUNTIME_DIR="+l.dir), env...)
 	cmd.Stdout, cmd.Stderr = l.file, l.file
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -52,7 +67,6 @@ func (l *lineage) start(t *testing.T, args ...string) *exec.Cmd {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()         // and have been waited for
 	})
-	return cmd
 }
 
 // lineageLine is a line of the log with the fields that tests ask for.
