@@ -466,7 +466,7 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 	g.closeSockets() // not yet if it was forced
 	g.handover.close()
 	if gate := g.door.current.Load(); gate != nil {
-		_ = gate.Close() // never fails
+		gate.shut()
 	}
 	if g.admin != nil {
 		ctx, done := context.WithTimeout(context.Background(), time.Second)
