@@ -14,7 +14,7 @@ import (
 // endless is a connection that always has another byte.
 type endless struct{ fakeConn }
 
-func (*endless) Read(p []byte) (int, error) { return 1, nil }
+func (*endless) Read([]byte) (int, error) { return 1, nil }
 
 // What a connection is dressed in is asked for its peer and read from by every
 // request.
