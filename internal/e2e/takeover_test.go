@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -207,6 +210,50 @@ func TestTakeOverFinishesRequests(t *testing.T) {
 	}
 	if err := old.Wait(); err != nil {
 		t.Errorf("the old process: %v", err)
+	}
+	l.killLast(t)
+}
+
+// The new process may want other listeners than the old one had.
+func TestTakeOverWithOtherListeners(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	gone, added := filepath.Join(dir, "gone.sock"), filepath.Join(dir, "added.sock")
+	const stays = `{address: "127.0.0.1:0"}, `
+	l := newLineage(t, listening(stays+`{address: "unix:`+gone+`"}`)+answering("one"))
+	old := l.start(t)
+	first := l.wait(t, "ready", 1)
+	lives, err := net.Dial("unix", gone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lives.Close()
+	if _, err := exchange(lives, bufio.NewReader(lives)); err != nil {
+		t.Fatal(err)
+	}
+	testkit.ReplaceFile(t, l.config, listening(stays+`{address: "unix:`+added+`"}`)+answering("one"))
+	l.start(t, "--takeover")
+	if second := l.wait(t, "ready", 2); second.Address != first.Address {
+		t.Errorf("address %s became %s", first.Address, second.Address)
+	}
+	conn, err := net.Dial("unix", added)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, c := range []net.Conn{conn, lives} {
+		if _, err := exchange(c, bufio.NewReader(c)); err != nil {
+			t.Errorf("%s: %v", c.RemoteAddr(), err)
+		}
+	}
+	if _, err := os.Lstat(gone); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket file that nobody serves is still there: %v", err)
+	}
+	if err := old.Wait(); err != nil {
+		t.Errorf("the old process: %v", err)
+	}
+	if _, err := os.Lstat(added); err != nil {
+		t.Errorf("the new socket file: %v", err)
 	}
 	l.killLast(t)
 }
