@@ -37,6 +37,7 @@ const (
 	connectionsAccepted
 	connectionsOpen
 	connectionsRefused
+	proxyErrors
 	panicsTotal
 	logLinesWritten
 	logLinesDropped
@@ -69,6 +70,7 @@ var families = [...]family{
 	connectionsAccepted: {"velocity_connections_accepted_total", "counter", "", "Client connections accepted."},
 	connectionsOpen:     {"velocity_connections_open", "gauge", "", "Client connections open."},
 	connectionsRefused:  {"velocity_connections_refused_total", "counter", "", "Client connections closed unserved because of a limit."},
+	proxyErrors:         {"velocity_proxy_protocol_errors_total", "counter", "", "Client connections closed because their PROXY header was missing or bad."},
 	panicsTotal:         {"velocity_panics_total", "counter", "", "Panics caught while serving a request."},
 	logLinesWritten:     {"velocity_access_log_lines_written_total", "counter", "", "Access log lines written."},
 	logLinesDropped:     {"velocity_access_log_lines_dropped_total", "counter", "", "Access log lines lost to a full buffer or a failing writer."},
