@@ -152,15 +152,17 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 
 // exchangeHeads sends the request and reads the reply's header.
 func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
-	if err := conn.SetDeadline(x.waitUntil(now)); err != nil {
+	deadline := x.waitUntil(now)
+	if err := conn.SetWriteDeadline(deadline); err != nil {
 		return upstream.ErrClosed
 	}
+	conn.Await(now, deadline, (*watcher)(x))
 	x.writeHead(x.endpoint)
 	incomplete := false
 	err := x.send(conn)
 	if err == nil && x.body.stream != nil {
 		incomplete, err = x.sendStream(conn)
-		_ = conn.SetReadDeadline(x.waitUntil(time.Now())) // fails only when closed, which the read reports
+		x.extendReplyDeadline(time.Now())
 	}
 	if e, ok := err.(*Error); ok { //nolint:errorlint // never wrapped, and errors.As would allocate for each request
 		return e // the client's fault: do not wait for an answer
@@ -307,6 +309,7 @@ func (x *Exchange) waitUntil(now time.Time) time.Time {
 // failAttempt ends an attempt that brought no reply and classifies why.
 func (x *Exchange) failAttempt(err error) *Error {
 	e, failure := classifyFailure(err, x.connReused)
+	x.gone = e == ErrClientClosed
 	if failure != noFailure {
 		x.endpoint.Metrics.Failed(x.shard(), failure)
 	}
@@ -340,6 +343,8 @@ func classifyFailure(err error, reused bool) (*Error, telemetry.FailureKind) {
 			return e, telemetry.FailureTimeout
 		}
 		return e, noFailure // the client's
+	case errors.Is(err, upstream.ErrAbandoned):
+		return ErrClientClosed, noFailure
 	case errors.Is(err, upstream.ErrConnectTimeout):
 		return ErrConnectTimeout, telemetry.FailureConnect
 	case errors.Is(err, upstream.ErrConnect):

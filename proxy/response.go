@@ -60,11 +60,14 @@ func (x *Exchange) endReply(err error) {
 	x.endAttempt(err == nil && x.reply.KeepAlive)
 	if err != nil {
 		x.Err = x.bodyFailure(err)
+		x.gone = x.Err == ErrClientClosed
 	}
 }
 
 func (x *Exchange) bodyFailure(err error) *Error {
 	switch {
+	case errors.Is(err, upstream.ErrAbandoned):
+		return ErrClientClosed
 	case errors.Is(err, upstream.ErrTimeout):
 		if _, left := x.timeLeft(time.Now()); !left {
 			return ErrDeadline
@@ -261,7 +264,11 @@ func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
 // the client's connection without ending the message, so that it cannot be
 // taken for complete.
 func (s *stream) fail(err error) error {
-	s.failed = s.x.bodyFailure(err)
+	if errors.Is(err, upstream.ErrAbandoned) {
+		s.x.gone = true
+	} else {
+		s.failed = s.x.bodyFailure(err)
+	}
 	return err
 }
 
@@ -272,7 +279,7 @@ func (s *stream) spliceFailed(err error) error {
 	data, ended := s.x.conn.Unread()
 	late := errors.Is(err, os.ErrDeadlineExceeded)
 	switch {
-	case data, errors.Is(err, syscall.EPIPE), !ended && !late:
+	case data, errors.Is(err, syscall.EPIPE), errors.Is(err, upstream.ErrAbandoned), !ended && !late:
 		s.x.gone = true
 		return err
 	case ended:
@@ -293,7 +300,7 @@ func (s *stream) extendDeadlines() {
 
 // extendReplyDeadline gives the endpoint its time for the next bytes.
 func (x *Exchange) extendReplyDeadline(now time.Time) {
-	_ = x.conn.SetReadDeadline(x.waitUntil(now)) // a closed connection fails the read
+	x.conn.Await(now, x.waitUntil(now), (*watcher)(x))
 }
 
 // Close ends the exchange. fasthttp calls it once the body was written or

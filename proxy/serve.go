@@ -253,7 +253,7 @@ func (x *Exchange) answerError() {
 		x.Ctx.Response.Header.Set("Allow", x.allow)
 	}
 	if x.Err.Source == FromClient && x.Route == nil && x.Err != ErrNoRoute && x.Err != ErrMethod ||
-		x.Err == ErrBodyRead || x.Err == ErrRequestTimeout {
+		x.Err == ErrBodyRead || x.Err == ErrRequestTimeout || x.Err == ErrClientClosed {
 		x.Ctx.SetConnectionClose()
 	}
 }

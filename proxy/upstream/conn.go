@@ -20,6 +20,7 @@ type Conn struct {
 	reused   bool
 	br       *bufio.Reader // only while leased
 	body     body
+	wait     wait
 	spliced  io.LimitedReader
 
 	// raw and look make the peek without allocating; raw is nil when the
@@ -56,7 +57,7 @@ func (c *Conn) Release(reuse bool) {
 	}
 	e.pool.ReleaseReader(c.br)
 	c.br = nil
-	c.body = body{}
+	c.body, c.wait = body{}, wait{}
 	c.give(reuse)
 }
 

@@ -173,7 +173,7 @@ func (e *Endpoint) Acquire(limit time.Duration) (*Conn, error) {
 				continue
 			}
 		}
-		c.br = e.pool.AcquireReader(c.Conn)
+		c.br = e.pool.AcquireReader(c)
 		return c, nil
 	}
 }
