@@ -33,7 +33,7 @@ func (x *Exchange) forward() {
 	if !r.Rewrite.Empty() && !x.rewritePath() {
 		return
 	}
-	if !x.readBody() {
+	if !x.readUpgrade() || !x.readBody() {
 		return
 	}
 	state := r.Upstream.State()
@@ -137,7 +137,7 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	ep.Metrics.Begin(shard)
 
 	x.attempting = true
-	conn, err := ep.Acquire(limit)
+	conn, err := x.connect(ep, limit)
 	if err != nil {
 		return x.failAttempt(err)
 	}
@@ -148,6 +148,15 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	}
 	ep.Metrics.Answered(shard, x.reply.Status, time.Since(now))
 	return nil
+}
+
+// connect leases a connection for an attempt. One that may switch protocols is
+// not the pool's.
+func (x *Exchange) connect(ep *upstream.Endpoint, limit time.Duration) (*upstream.Conn, error) {
+	if x.upgrade.protocol != "" {
+		return ep.Dial(limit)
+	}
+	return ep.Acquire(limit)
 }
 
 // exchangeHeads sends the request and reads the reply's header.
@@ -176,6 +185,11 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 			}
 		}
 		return rerr
+	}
+	if reply.Status == 101 {
+		if err := x.checkSwitch(); err != nil {
+			return err
+		}
 	}
 	x.reply = reply
 	if incomplete || err != nil {

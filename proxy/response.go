@@ -26,6 +26,10 @@ const spliceFrom = 512 << 10
 func (x *Exchange) beginResponse() {
 	resp := &x.Ctx.Response
 	x.dropHopByHop(&resp.Header)
+	if x.reply.Status == 101 {
+		x.acceptUpgrade()
+		return
+	}
 	switch x.reply.Framing {
 	case upstream.NoBody:
 		x.endReply(nil)
@@ -333,18 +337,16 @@ func (s *stream) Close() error {
 // connection is taken from it: once it has flushed what came before, it calls
 // writeRaw on a goroutine of its own.
 func (s *stream) takeOver() {
-	ctx := s.x.Ctx
-	ctx.HijackSetNoResponse(true)
-	ctx.Hijack(s.writeRaw)
+	x := s.x
+	x.server.hijack(x, s.writeRaw, func() {
+		x.gone = true
+		_ = s.Close()
+	})
 }
 
 func (s *stream) writeRaw(client net.Conn) {
 	x := s.x
-	server := x.server
-	if server.onEnd != nil {
-		defer server.onEnd(client)
-	}
-	defer server.recoverPanic(x)
+	defer x.server.recoverPanic(x)
 	h := &x.Ctx.Response.Header
 	h.Del("Transfer-Encoding")
 	h.Del("Connection") // fasthttp has answered the client's keep-alive

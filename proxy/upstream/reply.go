@@ -52,9 +52,9 @@ type Reply struct {
 }
 
 // ReadReply reads the header of the final reply into h, skipping interim
-// (1xx) ones. head tells that the request was HEAD. The time limit is the
-// caller's, see Await. Errors wrap ErrClosed, ErrTimeout, ErrAbandoned or
-// ErrMalformed.
+// (1xx) ones; 101 is final on a connection from Dial, and malformed on others.
+// head tells that the request was HEAD. The time limit is the caller's, see
+// Await. Errors wrap ErrClosed, ErrTimeout, ErrAbandoned or ErrMalformed.
 //
 // The block is judged here, before fasthttp sees it, because fasthttp accepts
 // bare LF, folded lines, spaces before the colon and both framings at once.
@@ -71,7 +71,7 @@ func (c *Conn) ReadReply(h *fasthttp.ResponseHeader, head bool) (Reply, error) {
 		if err != nil {
 			return Reply{}, err
 		}
-		if r.Status < 200 {
+		if r.Status < 200 && (r.Status != 101 || !c.dedicated) {
 			if r.Status == 101 {
 				return Reply{}, malformed("101 to a request that did not ask to upgrade")
 			}
