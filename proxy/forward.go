@@ -33,7 +33,7 @@ func (x *Exchange) forward() {
 	if !r.Rewrite.Empty() && !x.rewritePath() {
 		return
 	}
-	if !x.readBody() {
+	if !x.readUpgrade() || !x.readBody() {
 		return
 	}
 	state := r.Upstream.State()
@@ -137,7 +137,7 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	ep.Metrics.Begin(shard)
 
 	x.attempting = true
-	conn, err := ep.Acquire(limit)
+	conn, err := x.connect(ep, limit)
 	if err != nil {
 		return x.failAttempt(err)
 	}
@@ -150,17 +150,28 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	return nil
 }
 
+// connect leases a connection for an attempt. One that may switch protocols is
+// not the pool's.
+func (x *Exchange) connect(ep *upstream.Endpoint, limit time.Duration) (*upstream.Conn, error) {
+	if x.upgrade.protocol != "" {
+		return ep.Dial(limit)
+	}
+	return ep.Acquire(limit)
+}
+
 // exchangeHeads sends the request and reads the reply's header.
 func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
-	if err := conn.SetDeadline(x.waitUntil(now)); err != nil {
+	deadline := x.waitUntil(now)
+	if err := conn.SetWriteDeadline(deadline); err != nil {
 		return upstream.ErrClosed
 	}
+	conn.Await(now, deadline, (*watcher)(x))
 	x.writeHead(x.endpoint)
 	incomplete := false
 	err := x.send(conn)
 	if err == nil && x.body.stream != nil {
 		incomplete, err = x.sendStream(conn)
-		_ = conn.SetReadDeadline(x.waitUntil(time.Now())) // fails only when closed, which the read reports
+		x.extendReplyDeadline(time.Now())
 	}
 	if ce, ok := errors.AsType[*Error](err); ok {
 		return ce // the client's fault: do not wait for an answer
@@ -174,6 +185,11 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 			}
 		}
 		return rerr
+	}
+	if reply.Status == 101 {
+		if err := x.checkSwitch(); err != nil {
+			return err
+		}
 	}
 	x.reply = reply
 	if incomplete || err != nil {
@@ -313,6 +329,7 @@ func (x *Exchange) waitUntil(now time.Time) time.Time {
 // failAttempt ends an attempt that brought no reply and classifies why.
 func (x *Exchange) failAttempt(err error) *Error {
 	e, failure := classifyFailure(err, x.connReused)
+	x.gone = e == ErrClientClosed
 	if failure != noFailure {
 		x.endpoint.Metrics.Failed(x.shard(), failure)
 	}
@@ -346,6 +363,8 @@ func classifyFailure(err error, reused bool) (*Error, telemetry.FailureKind) {
 		return e, noFailure // the client's
 	}
 	switch {
+	case errors.Is(err, upstream.ErrAbandoned):
+		return ErrClientClosed, noFailure
 	case errors.Is(err, upstream.ErrConnectTimeout):
 		return ErrConnectTimeout, telemetry.FailureConnect
 	case errors.Is(err, upstream.ErrConnect):

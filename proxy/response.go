@@ -26,6 +26,10 @@ const spliceFrom = 512 << 10
 func (x *Exchange) beginResponse() {
 	resp := &x.Ctx.Response
 	x.dropHopByHop(&resp.Header)
+	if x.reply.Status == 101 {
+		x.acceptUpgrade()
+		return
+	}
 	switch x.reply.Framing {
 	case upstream.NoBody:
 		x.endReply(nil)
@@ -60,11 +64,14 @@ func (x *Exchange) endReply(err error) {
 	x.endAttempt(err == nil && x.reply.KeepAlive)
 	if err != nil {
 		x.Err = x.bodyFailure(err)
+		x.gone = x.Err == ErrClientClosed
 	}
 }
 
 func (x *Exchange) bodyFailure(err error) *Error {
 	switch {
+	case errors.Is(err, upstream.ErrAbandoned):
+		return ErrClientClosed
 	case errors.Is(err, upstream.ErrTimeout):
 		if _, left := x.timeLeft(time.Now()); !left {
 			return ErrDeadline
@@ -284,7 +291,11 @@ func (s *stream) pumpUpTo(client net.Conn, limit int64, chunked bool) error {
 // the client's connection without ending the message, so that it cannot be
 // taken for complete.
 func (s *stream) fail(err error) error {
-	s.failed = s.x.bodyFailure(err)
+	if errors.Is(err, upstream.ErrAbandoned) {
+		s.x.gone = true
+	} else {
+		s.failed = s.x.bodyFailure(err)
+	}
 	return err
 }
 
@@ -295,7 +306,7 @@ func (s *stream) spliceFailed(err error) error {
 	data, ended := s.x.conn.Unread()
 	late := errors.Is(err, os.ErrDeadlineExceeded)
 	switch {
-	case data, errors.Is(err, syscall.EPIPE), !ended && !late:
+	case data, errors.Is(err, syscall.EPIPE), errors.Is(err, upstream.ErrAbandoned), !ended && !late:
 		s.x.gone = true
 		return err
 	case ended:
@@ -316,7 +327,7 @@ func (s *stream) extendDeadlines() {
 
 // extendReplyDeadline gives the endpoint its time for the next bytes.
 func (x *Exchange) extendReplyDeadline(now time.Time) {
-	_ = x.conn.SetReadDeadline(x.waitUntil(now)) // a closed connection fails the read
+	x.conn.Await(now, x.waitUntil(now), (*watcher)(x))
 }
 
 // Close ends the exchange. fasthttp calls it once the body was written or
@@ -346,18 +357,16 @@ func (s *stream) Close() error {
 // connection is taken from it: once it has flushed what came before, it calls
 // writeRaw on a goroutine of its own.
 func (s *stream) takeOver() {
-	ctx := s.x.Ctx
-	ctx.HijackSetNoResponse(true)
-	ctx.Hijack(s.writeRaw)
+	x := s.x
+	x.server.hijack(x, s.writeRaw, func() {
+		x.gone = true
+		_ = s.Close()
+	})
 }
 
 func (s *stream) writeRaw(client net.Conn) {
 	x := s.x
-	server := x.server
-	if server.onEnd != nil {
-		defer server.onEnd(client)
-	}
-	defer server.recoverPanic(x)
+	defer x.server.recoverPanic(x)
 	h := &x.Ctx.Response.Header
 	h.Del("Transfer-Encoding")
 	h.Del("Connection") // fasthttp has answered the client's keep-alive

@@ -251,8 +251,11 @@ func (x *Exchange) answerError() {
 	if x.Err == ErrMethod {
 		x.Ctx.Response.Header.Set("Allow", x.allow)
 	}
+	if x.Err == ErrUpgradeVersion {
+		x.offerWebSocket()
+	}
 	if x.Err.Source == FromClient && x.Route == nil && x.Err != ErrNoRoute && x.Err != ErrMethod ||
-		x.Err == ErrBodyRead || x.Err == ErrRequestTimeout {
+		x.Err == ErrBodyRead || x.Err == ErrRequestTimeout || x.Err == ErrClientClosed || x.Err == ErrHandshake {
 		x.Ctx.SetConnectionClose()
 	}
 }

@@ -127,6 +127,7 @@ func (s *site) newServer() *fasthttp.Server {
 		Logger:                       silent{},
 		ConnState: func(c net.Conn, state fasthttp.ConnState) {
 			if state == fasthttp.StateClosed { // of those in StateHijacked the proxy tells
+				s.proxy.ConnClosed(c)
 				s.connEnded(c)
 			}
 		},

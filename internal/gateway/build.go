@@ -310,6 +310,11 @@ func (b *builder) buildRoute(i int, c *config.Route, named map[string]*config.Up
 			BudgetPercent: c.Retries.Budget.Percent,
 			BudgetFloor:   c.Retries.Budget.Min,
 		},
+		Upgrade: proxy.UpgradePolicy{
+			Protocols:   c.Upgrades,
+			IdleTimeout: time.Duration(c.UpgradeIdleTimeout),
+			MaxDuration: time.Duration(c.UpgradeMaxDuration),
+		},
 	}
 	switch c.UpstreamHost {
 	case "preserve":
