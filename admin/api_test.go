@@ -65,11 +65,11 @@ func newGateway() *gateway {
 			Name: "users", Origin: "configs/routes.yaml:3", Hosts: []string{"api.example.com"}, Path: "/api/v1/*",
 			Methods: []string{"GET", "POST"}, Predicates: []string{"header X-Tenant is present"},
 			Action: Action{Type: "forward", Upstream: "users"},
-			Phases: []string{"request_id", "cors", "request_headers", "forward"},
+			Phases: []string{"arrive: cors", "shape: headers", "forward: users"},
 		}},
 		groups: []Upstream{{Name: "users", Algorithm: "round_robin", Endpoints: []Endpoint{
 			{URL: "http://127.0.0.1:3000", Weight: 100, Up: true, Since: at(8, 0, 1), InFlight: 3, Connections: Connections{8, 5}},
-			{URL: "http://127.0.0.1:3001", Weight: 50, Since: at(8, 45, 0), Cause: "health check: status 503"},
+			{URL: "http://127.0.0.1:3001", Weight: 50, Since: at(8, 45, 0), Cause: "status 503"},
 		}}},
 		reloads: []func(context.Context) (Reload, error){
 			func(context.Context) (Reload, error) { return Reload{Changed: true, Hash: "c07d55e4"}, nil },
@@ -106,8 +106,8 @@ func (g *gateway) Explain(method, url string, headers [][2]string, clientIP stri
 	return Explanation{
 		Method: method, URL: url, CanonicalPath: "/api/v1/users", Route: r.Name, Action: &r.Action, Phases: r.Phases,
 		Candidates: []Candidate{
-			{Route: r.Name, Origin: r.Origin, Won: true, Reason: "every condition holds"},
-			{Route: "fallback", Origin: "configs/routes.yaml:12", Reason: "its prefix / is shorter"},
+			{Route: r.Name, Origin: r.Origin, Won: true, Reason: "host api.example.com, path /api/v1/* and all else match"},
+			{Route: "fallback", Origin: "configs/routes.yaml:12", Reason: `matches, but host less specific than that of "users"`},
 		},
 	}, g.refusal
 }
@@ -176,7 +176,7 @@ func start(t *testing.T, rt Runtime, o Options, wrap func(net.Listener) net.List
 		if err := server.Shutdown(); err != nil {
 			t.Errorf("shut down: %v", err)
 		}
-		<-served
+		<-served //nolint:errcheck // what it said is the test's business
 	})
 	return a
 }

@@ -151,7 +151,7 @@ func TestReloadContextIsItsOwn(t *testing.T) {
 	g := newGateway()
 	var kept context.Context
 	g.reloads = []func(context.Context) (Reload, error){func(ctx context.Context) (Reload, error) {
-		kept = ctx
+		kept = ctx //nolint:fatcontext // kept to see that it is not reused
 		return Reload{}, ctx.Err()
 	}}
 	a := start(t, g, open(), nil)

@@ -145,10 +145,11 @@ type Reload struct {
 type Explanation struct {
 	Method        string      `json:"method"`
 	URL           string      `json:"url"`
-	CanonicalPath string      `json:"canonical_path"` // what routes were matched against
-	Route         string      `json:"route"`          // the winner; empty when none matched
-	Status        int         `json:"status,omitempty"`
-	Allow         []string    `json:"allow,omitempty"` // with Status 405
+	CanonicalPath string      `json:"canonical_path"`   // what routes were matched against
+	Route         string      `json:"route"`            // the winner; empty when none matched
+	Status        int         `json:"status,omitempty"` // when the gateway answers by itself
+	Code          string      `json:"code,omitempty"`   // of the error it answers
+	Allow         []string    `json:"allow,omitempty"`  // with Status 405
 	Action        *Action     `json:"action,omitempty"`
 	Phases        []string    `json:"phases"`
 	Candidates    []Candidate `json:"candidates"`

@@ -3,7 +3,7 @@ package balancer
 import (
 	"sync"
 	"testing"
-	"unsafe"
+	"unsafe" //nolint:depguard // measures the layout
 )
 
 func TestEndpointFlags(t *testing.T) {

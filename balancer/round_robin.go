@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// roundRobin is smooth weighted round robin: weights 5, 1, 1 give a a b a c a a.
+// roundRobin is smooth weighted round robin: weights 5, 1, 1 give aabacaa.
 // A request takes the next turn of the sequence; a turn that belongs to an
 // unavailable or tried endpoint is passed over, so that its share goes to
 // whoever the sequence would have served and not to one neighbour.

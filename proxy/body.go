@@ -99,7 +99,7 @@ func (x *Exchange) bodyError(err error) *Error {
 	if _, left := x.timeLeft(time.Now()); !left {
 		return ErrDeadline
 	}
-	return ErrBodyTimeout
+	return ErrRequestTimeout
 }
 
 // extendReadDeadline gives the client the read timeout for its next bytes:

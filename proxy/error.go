@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"errors"
-	"net"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
@@ -72,7 +70,7 @@ var (
 	ErrBadPath        = newError(FromClient, "bad_path", 400, Never, "The path of the request is not a valid URI path.")
 	ErrEncodedSlash   = newError(FromClient, "encoded_slash", 400, Never, "The path has an encoded slash or backslash, which this route does not accept (encoded_slashes: keep allows it).")
 	ErrBodyRead       = newError(FromClient, "request_body", 400, Never, "The body of the request could not be read to its end.")
-	ErrBodyTimeout    = newError(FromClient, "request_timeout", 408, Never, "The request did not arrive in time.")
+	ErrRequestTimeout = newError(FromClient, "request_timeout", 408, Never, "The request did not arrive in time.")
 	ErrHeaderTooLarge = newError(FromClient, "header_too_large", 431, Never, "The header of the request is larger than the gateway accepts.")
 	ErrNoRoute        = newError(FromClient, "no_route", 404, Never, "No route matches the host and path of the request.")
 	ErrMethod         = newError(FromClient, "method_not_allowed", 405, Never, "Routes match the host and path of the request, but not its method.")
@@ -98,7 +96,7 @@ var (
 // Errors lists every error of the line, for documentation and its test.
 func Errors() []*Error {
 	return []*Error{
-		ErrBadRequest, ErrBadFraming, ErrBadHeader, ErrBadHost, ErrBadPath, ErrEncodedSlash, ErrBodyRead, ErrBodyTimeout,
+		ErrBadRequest, ErrBadFraming, ErrBadHeader, ErrBadHost, ErrBadPath, ErrEncodedSlash, ErrBodyRead, ErrRequestTimeout,
 		ErrHeaderTooLarge, ErrNoRoute, ErrMethod, ErrConnectMethod, ErrVersion, ErrClientClosed,
 		ErrNotReady, ErrPanic, ErrDeadline, ErrExhausted, ErrNoHealthy,
 		ErrConnect, ErrConnectTimeout, ErrStale, ErrReset, ErrReplyTimeout, ErrBadReply, ErrTruncated,
@@ -126,21 +124,6 @@ func writeError(ctx *fasthttp.RequestCtx, e *Error, accept, requestID []byte) {
 	ctx.Response.AppendBody(e.problem)
 	ctx.Response.AppendBody(requestID)
 	ctx.Response.AppendBody(problemEnd)
-}
-
-// HandleReadError answers a request whose header fasthttp could not read: it is
-// the server's ErrorHandler. The connection is closed afterwards.
-func HandleReadError(ctx *fasthttp.RequestCtx, err error) {
-	e := ErrBadRequest
-	var small *fasthttp.ErrSmallBuffer
-	var ne net.Error
-	switch {
-	case errors.As(err, &small):
-		e = ErrHeaderTooLarge
-	case errors.As(err, &ne) && ne.Timeout():
-		e = ErrBodyTimeout
-	}
-	writeError(ctx, e, nil, nil)
 }
 
 // prefersText reports whether Accept names a text type and no JSON. Without

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -137,6 +138,7 @@ func (x *Exchange) identify() {
 	if id, ok := x.fields.Header(x.snap.RequestIDHeader); ok {
 		if x.snap.KeepRequestID && wellFormedID(id) {
 			x.RequestID = id
+			x.fields.keepFirst(x.snap.RequestIDHeader)
 			return
 		}
 		x.fields.Remove(x.snap.RequestIDHeader)
@@ -213,6 +215,25 @@ func (x *Exchange) RespondText(status int, text string) {
 	x.Ctx.Response.Header.SetContentTypeBytes(typeText)
 	x.Ctx.Response.Header.SetCanonical(headerCacheControl, valueNoStore)
 	x.Ctx.Response.SetBodyString(text)
+}
+
+// AllowOnly refuses a method that is not in allow, the value of an Allow field,
+// and reports whether the request may go on.
+func (x *Exchange) AllowOnly(allow string) bool {
+	if listed(allow, stringOf(x.Method())) {
+		return true
+	}
+	x.allow = allow
+	return x.refuse(ErrMethod)
+}
+
+func listed(allow, method string) bool {
+	for m := range strings.SplitSeq(allow, ", ") {
+		if m == method {
+			return true
+		}
+	}
+	return false
 }
 
 // Header returns the first request field of a name, given in canonical form.

@@ -17,6 +17,9 @@ type Explanation struct {
 	// Err is what the client would be answered, nil when a route takes the
 	// request.
 	Err *Error
+	// Local is the status with which the gateway itself answers the path, such
+	// as /health. Zero means that the path is not its own.
+	Local int
 	// Path is the canonical path that routes were matched against.
 	Path string
 	// Route is the winner, nil when there is none.
@@ -46,6 +49,10 @@ func (s *Snapshot) Explain(head []byte, client netip.Addr) (Explanation, error) 
 		return e, nil
 	}
 	e.Path = string(x.Path)
+	if s.Local != nil && s.Local(x) {
+		e.Err, e.Local = x.Err, ctx.Response.StatusCode()
+		return e, nil
+	}
 	if x.findRoute() && x.encodedSlash && !x.Route.KeepEncodedSlashes {
 		x.Err = ErrEncodedSlash
 	}

@@ -50,6 +50,9 @@ type fields struct {
 	first    [numKinds]int32 // index+1 of the first field of a kind
 }
 
+// maxFields is how many fields a request may have.
+const maxFields = 1000
+
 func (f *fields) reset() {
 	clear(f.list) // what they point to is not kept alive
 	f.list = f.list[:0]
@@ -94,6 +97,9 @@ func (f *fields) parse(raw []byte) *Error {
 				return ErrBadHost
 			}
 			return ErrBadFraming
+		}
+		if len(f.list) == maxFields {
+			return ErrHeaderTooLarge
 		}
 		f.list = append(f.list, field{name: name, value: value, kind: k})
 	}
@@ -145,6 +151,19 @@ func (f *fields) Remove(name string) {
 	for i := range f.list {
 		if e := &f.list[i]; syntax.EqualName(e.name, name) {
 			e.kind = dropped
+		}
+	}
+}
+
+// keepFirst drops all fields of a name but the first.
+func (f *fields) keepFirst(name string) {
+	seen := false
+	for i := range f.list {
+		if e := &f.list[i]; e.kind != dropped && syntax.EqualName(e.name, name) {
+			if seen {
+				e.kind = dropped
+			}
+			seen = true
 		}
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
-// RetryPolicy says when a failed attempt is followed by another. Only
-// idempotent requests are repeated, and only when the connection failed before
-// anything was answered.
+// RetryPolicy says when a failed attempt is followed by another: when no
+// connection could be had, so that nothing was sent, or when a connection that
+// was in use before turns out to be closed and the request is idempotent.
 type RetryPolicy struct {
 	// Attempts is how many attempts may follow the first. Zero means none.
 	Attempts int
@@ -104,11 +104,15 @@ func (x *Exchange) endRetry() {
 	}
 }
 
-// repeatable tells whether the request may be sent again: an idempotent method
-// (RFC 9110 section 9.2.2) and a body that is still whole.
+// repeatable tells whether the request may be sent again: its body is still
+// whole, and nothing of it was sent yet or its method is idempotent (RFC 9110
+// section 9.2.2).
 func (x *Exchange) repeatable() bool {
 	if x.body.begun {
 		return false
+	}
+	if x.Err.Retry == Unsent {
+		return true
 	}
 	switch string(x.Method()) {
 	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE":
@@ -132,7 +136,8 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	ep.Live.Begin()
 	ep.Metrics.Begin(shard)
 
-	conn, err := ep.Acquire(now, limit)
+	x.attempting = true
+	conn, err := ep.Acquire(limit)
 	if err != nil {
 		return x.failAttempt(err)
 	}
@@ -157,8 +162,8 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 		incomplete, err = x.sendStream(conn)
 		_ = conn.SetReadDeadline(x.waitUntil(time.Now())) // fails only when closed, which the read reports
 	}
-	if ce, ok := errors.AsType[*Error](err); ok {
-		return ce // the client's fault: do not wait for an answer
+	if e, ok := err.(*Error); ok { //nolint:errorlint // never wrapped, and errors.As would allocate for each request
+		return e // the client's fault: do not wait for an answer
 	}
 	// After a failed write there may still be an answer: 413 and a close.
 	reply, rerr := conn.ReadReply(&x.Ctx.Response.Header, x.Ctx.IsHead())
@@ -226,7 +231,7 @@ func (x *Exchange) sendStream(conn *upstream.Conn) (incomplete bool, err error) 
 		}
 	}
 	for {
-		if conn.Readable() {
+		if conn.Answered() {
 			return true, nil
 		}
 		n, done, e := x.readMore(buf[chunkRoom : pumpSize-2])

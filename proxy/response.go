@@ -214,17 +214,27 @@ func (s *stream) splice(client *net.TCPConn) error {
 	}
 	for x.conn.Left() > 0 {
 		s.extendDeadlines()
-		n, err := x.conn.Splice(client, 1<<20)
+		n, err := x.conn.Splice(client, splicePart)
 		x.bytesOut += n
-		if err != nil {
-			return s.spliceFailed(err)
-		}
-		if n == 0 {
+		switch {
+		case err == nil && n > 0:
+		case err == nil:
 			return s.fail(upstream.ErrTruncated)
+		case n > 0 && errors.Is(err, os.ErrDeadlineExceeded):
+			// Slow, but moving: the time limit is on the next bytes. It may
+			// not run past the route's.
+			if _, left := x.timeLeft(time.Now()); !left {
+				return s.fail(upstream.ErrTimeout)
+			}
+		default:
+			return s.spliceFailed(err)
 		}
 	}
 	return nil
 }
+
+// splicePart is the most that one call moves, in bytes.
+const splicePart = 1 << 20
 
 // pump copies the body through a pooled buffer, each part as a chunk if asked.
 func (s *stream) pump(client net.Conn, chunked bool) error { return s.pumpUpTo(client, -1, chunked) }
@@ -311,6 +321,10 @@ func (s *stream) Close() error {
 	if x == nil {
 		return nil
 	}
+	s.x = nil // a second Close does nothing
+	if x.snap.WriteTimeout > 0 {
+		_ = x.Ctx.Conn().SetWriteDeadline(time.Time{}) // ours; fails only when closed
+	}
 	complete := x.conn.Complete()
 	if !complete && s.failed == nil {
 		x.gone = true // not even the header went out
@@ -325,24 +339,32 @@ func (s *stream) Close() error {
 	return nil
 }
 
-// writeRaw answers an HTTP/1.0 client, which knows no chunks, with a body that
+// takeOver answers an HTTP/1.0 client, which knows no chunks, with a body that
 // ends when the connection closes. fasthttp has no such framing, so the
-// response is written here and the connection is taken from it.
-func (s *stream) writeRaw() {
+// connection is taken from it: once it has flushed what came before, it calls
+// writeRaw on a goroutine of its own.
+func (s *stream) takeOver() {
+	ctx := s.x.Ctx
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(s.writeRaw)
+}
+
+func (s *stream) writeRaw(client net.Conn) {
 	x := s.x
-	ctx, client := x.Ctx, x.Ctx.Conn()
-	h := &ctx.Response.Header
+	server := x.server
+	if server.onEnd != nil {
+		defer server.onEnd(client)
+	}
+	defer server.recoverPanic(x)
+	h := &x.Ctx.Response.Header
 	h.Del("Transfer-Encoding")
+	h.Del("Connection") // fasthttp has answered the client's keep-alive
 	h.SetConnectionClose()
+	s.extendDeadlines()
 	if _, err := client.Write(h.Header()); err != nil {
 		x.gone = true
 	} else {
 		_ = s.pump(client, false) // kept in s.failed and x.gone, for Close
 	}
-	ctx.HijackSetNoResponse(true)
-	ctx.Hijack(leave)
 	_ = s.Close()
 }
-
-// leave makes fasthttp close a connection that is done with.
-func leave(net.Conn) {}

@@ -174,6 +174,15 @@ func (x *Exchange) matchRoute() bool {
 	return true
 }
 
+// Claimed reports whether a route that names the path exactly takes the
+// request. For Snapshot.Local: such a route comes before the gateway's own
+// answer.
+func (x *Exchange) Claimed() bool {
+	claimed := x.findRoute() && x.Route.Claims
+	x.Route, x.Err, x.allow, x.preflight = nil, nil, "", false
+	return claimed
+}
+
 // findRoute asks the table. A CORS preflight finds the route of the method it
 // asks about, if that route answers preflights.
 func (x *Exchange) findRoute() bool {
@@ -243,7 +252,7 @@ func (x *Exchange) answerError() {
 		x.Ctx.Response.Header.Set("Allow", x.allow)
 	}
 	if x.Err.Source == FromClient && x.Route == nil && x.Err != ErrNoRoute && x.Err != ErrMethod ||
-		x.Err == ErrBodyRead || x.Err == ErrBodyTimeout {
+		x.Err == ErrBodyRead || x.Err == ErrRequestTimeout {
 		x.Ctx.SetConnectionClose()
 	}
 }

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +19,7 @@ type Server struct {
 	pool     sync.Pool
 	metrics  *telemetry.GatewayMetrics
 	onPanic  func(recovered any, requestID string)
+	onEnd    func(net.Conn)
 }
 
 // NewServer returns a server without a snapshot: until the first Swap every
@@ -27,6 +30,10 @@ func NewServer(m *telemetry.GatewayMetrics, onPanic func(recovered any, requestI
 	s.pool.New = func() any { return new(Exchange) }
 	return s
 }
+
+// NotifyEnded has f called when a connection ends that fasthttp has reported as
+// StateHijacked and no longer counts. Call it before serving.
+func (s *Server) NotifyEnded(f func(net.Conn)) { s.onEnd = f }
 
 // Swap makes next the snapshot of the requests that come from now on, and
 // returns the one before, which requests under way may still use.
@@ -53,7 +60,7 @@ func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
 	}
 	switch {
 	case x.stream.raw:
-		x.stream.writeRaw()
+		x.stream.takeOver()
 	case !x.stream.active:
 		s.close(x)
 	}
@@ -96,6 +103,41 @@ func (s *Server) recoverPanic(x *Exchange) {
 		x.Err = ErrPanic
 		s.record(x)
 	}
+}
+
+// Expect lets a client that waits for 100 Continue send its body: it is
+// fasthttp's ExpectHandler. The write deadline still is that of the last
+// response, which may have passed while the connection was idle.
+func (s *Server) Expect(ctx *fasthttp.RequestCtx) int {
+	if snap := s.snapshot.Load(); snap != nil && snap.WriteTimeout > 0 {
+		_ = ctx.Conn().SetWriteDeadline(time.Now().Add(snap.WriteTimeout)) // fails only when closed, as the write will
+	}
+	return fasthttp.StatusContinue
+}
+
+// HandleReadError answers a request whose header fasthttp could not read: it is
+// fasthttp's ErrorHandler. The connection is closed afterwards.
+func (s *Server) HandleReadError(ctx *fasthttp.RequestCtx, err error) {
+	e := ErrBadRequest
+	var small *fasthttp.ErrSmallBuffer
+	var ne net.Error
+	switch {
+	case errors.As(err, &small):
+		e = ErrHeaderTooLarge
+	case errors.As(err, &ne) && ne.Timeout():
+		e = ErrRequestTimeout
+	}
+	x := s.acquire(ctx)
+	if x == nil {
+		writeError(ctx, e, nil, nil)
+		return
+	}
+	x.start = time.Now() // fasthttp has set no time yet
+	x.identify()
+	x.Err = e
+	x.answerError()
+	x.finishResponse()
+	s.close(x)
 }
 
 // close is the end of every request: it tells the sinks and releases the

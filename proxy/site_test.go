@@ -98,6 +98,7 @@ func prepareSite(t testing.TB, text string, targets ...string) *site {
 	s.proxy = NewServer(s.registry.Gateway(), func(recovered any, id string) {
 		s.panics = append(s.panics, fmt.Sprint(recovered, " in ", id))
 	})
+	s.proxy.NotifyEnded(s.connEnded)
 	for i, target := range targets {
 		text = strings.ReplaceAll(text, "$"+strconv.Itoa(i+1), target)
 	}
@@ -110,7 +111,7 @@ func prepareSite(t testing.TB, text string, targets ...string) *site {
 func (s *site) newServer() *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler:                      s.proxy.Handle,
-		ErrorHandler:                 HandleReadError,
+		ErrorHandler:                 s.proxy.HandleReadError,
 		ReadTimeout:                  30 * time.Second,
 		WriteTimeout:                 30 * time.Second,
 		ReadBufferSize:               16 << 10,
@@ -124,14 +125,18 @@ func (s *site) newServer() *fasthttp.Server {
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
 		Logger:                       silent{},
-		ConnState: func(_ net.Conn, state fasthttp.ConnState) {
-			if state == fasthttp.StateClosed || state == fasthttp.StateHijacked {
-				select {
-				case s.ended <- struct{}{}:
-				default: // a test that opens that many does not count them
-				}
+		ConnState: func(c net.Conn, state fasthttp.ConnState) {
+			if state == fasthttp.StateClosed { // of those in StateHijacked the proxy tells
+				s.connEnded(c)
 			}
 		},
+	}
+}
+
+func (s *site) connEnded(net.Conn) {
+	select {
+	case s.ended <- struct{}{}:
+	default: // a test that opens that many does not count them
 	}
 }
 

@@ -71,6 +71,9 @@ type Route struct {
 	ReplyTimeout time.Duration
 	// Retry is the retry policy.
 	Retry RetryPolicy
+	// Claims tells that the route's pattern is exactly a path that the gateway
+	// would answer itself, such as /health.
+	Claims bool
 	// CORS tells that the route answers preflights, so that one finds the
 	// route by the method it asks about.
 	CORS bool

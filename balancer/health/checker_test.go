@@ -18,7 +18,7 @@ import (
 
 // advance lets time pass, and all that falls into it happen.
 func advance(d time.Duration) {
-	time.Sleep(d)
+	time.Sleep(d) //nolint:forbidigo // the bubble's clock
 	synctest.Wait()
 }
 

@@ -44,7 +44,7 @@ func (httpProber) Probe(ctx context.Context, probe Probe, target Target) error {
 	}
 	defer conn.Close()
 	// From here on everything is reading and writing, which this cuts off.
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if base.Scheme == "https" {
 		return exchange(tls.Client(conn, tlsConfig(target.TLS, base.Hostname())), request, probe)
@@ -102,7 +102,8 @@ func exchange(conn net.Conn, request *http.Request, probe Probe) error {
 		return fmt.Errorf("send request: %w", err)
 	}
 	limited := &io.LimitedReader{R: conn, N: maxHeaderBytes}
-	response, err := readResponse(bufio.NewReader(limited), request)
+	response, err := readResponse( //nolint:bodyclose // reads from conn, which is closed
+		bufio.NewReader(limited), request)
 	if err != nil {
 		if limited.N <= 0 {
 			return errors.New("response header too large")

@@ -6,7 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
-	"log"
+	"log" //nolint:depguard // net/http takes no other logger
 	"net"
 	"net/http"
 	"net/http/httptest"

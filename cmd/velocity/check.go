@@ -65,7 +65,7 @@ Flags:
   --client ADDRESS     the client's address (default 127.0.0.1)
   --json               print JSON, as GET /admin/v1/explain answers
 
-Exit codes: 0 a route takes the request, 1 the configuration is bad, 2 bad
+Exit codes: 0 the request is taken, 1 the configuration is bad, 2 bad
 command line, 3 the request would be refused.
 `
 
@@ -117,7 +117,7 @@ func (p *program) explain(args []string) int {
 	} else {
 		p.printExplanation(e)
 	}
-	if e.Status != 0 {
+	if e.Code != "" {
 		return exitFailure
 	}
 	return exitOK
@@ -132,7 +132,7 @@ func (p *program) printExplanation(e admin.Explanation) {
 		fmt.Fprintf(p.stdout, "route   %s\n", e.Route)
 	}
 	if e.Status != 0 {
-		fmt.Fprintf(p.stdout, "answer  %d%s\n", e.Status, allowText(e.Allow))
+		fmt.Fprintf(p.stdout, "answer  %d%s%s\n", e.Status, codeText(e.Code), allowText(e.Allow))
 	}
 	for i, phase := range e.Phases {
 		label := "phases  "
@@ -153,7 +153,14 @@ func (p *program) printExplanation(e admin.Explanation) {
 		}
 		fmt.Fprintf(w, "%s %s\t%s\t%s\n", mark, c.Route, c.Origin, c.Reason)
 	}
-	w.Flush()
+	_ = w.Flush() // as any print to the terminal
+}
+
+func codeText(code string) string {
+	if code == "" {
+		return " by the gateway itself"
+	}
+	return " " + code
 }
 
 func allowText(allow []string) string {

@@ -7,11 +7,16 @@ import (
 	"strings"
 )
 
+// noRoute is the name that metrics give to requests that no route took.
+const noRoute = "none"
+
 func (r *Route) check(s scope) {
 	if len(r.Name) > maxNameBytes || strings.ContainsFunc(r.Name, func(c rune) bool { return !isNameRune(c) }) {
 		s.problem("name", "must have at most %d bytes and no spaces, quotes, backslashes or control characters", maxNameBytes)
 	} else if r.Name == "" && s.has("name") {
 		s.problem("name", "must not be empty")
+	} else if r.Name == noRoute {
+		s.problem("name", "%q stands for requests without a route in metrics", noRoute)
 	}
 	for i, host := range r.Hosts {
 		r.Hosts[i] = strings.ToLower(host)

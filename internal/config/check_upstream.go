@@ -100,6 +100,9 @@ func (h *HealthCheck) check(s scope) {
 	if h.Host != "" && !isAuthority(h.Host) {
 		s.problem("host", "%q is not a host name", h.Host)
 	}
+	if h.Timeout > h.Interval && !s.has("timeout") {
+		h.Timeout = h.Interval
+	}
 	if h.Timeout > h.Interval {
 		s.problem("timeout", "must not be longer than interval (%s)", h.Interval)
 	}

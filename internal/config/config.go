@@ -57,8 +57,9 @@ type Server struct {
 	// Port is the TCP port. 0 takes any free port and logs which.
 	Port int `yaml:"port" default:"8080" min:"0" max:"65535"`
 
-	// ReadTimeout bounds reading one request, from its first byte to the end
-	// of its body. 0 means no limit.
+	// ReadTimeout bounds reading the header of a request, and then each wait
+	// for more of its body: a client that sends nothing for this long is
+	// answered 408. 0 means no limit.
 	ReadTimeout Duration `yaml:"read_timeout" default:"30s"`
 
 	// WriteTimeout bounds each write to the client: a client that takes

@@ -85,10 +85,7 @@ func (l *loader) longPath(known map[string]setting) func(name, value string) str
 		if _, ok := known[path]; ok {
 			return path
 		}
-		var names []string
-		for _, k := range slices.Sorted(maps.Keys(known)) {
-			names = append(names, k)
-		}
+		names := slices.Sorted(maps.Keys(known))
 		suggestion := nearest(path, names)
 		if suggestion != "" {
 			suggestion = variableOf(suggestion)

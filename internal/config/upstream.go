@@ -82,7 +82,8 @@ type HealthCheck struct {
 	// Interval is the time between probes of one server.
 	Interval Duration `yaml:"interval" default:"2s" min:"100ms"`
 
-	// Timeout bounds one probe.
+	// Timeout bounds one probe. It may not be longer than the interval; absent,
+	// it is not.
 	Timeout Duration `yaml:"timeout" default:"1s" min:"1ms"`
 
 	// Rise is how many successes in a row bring a server up.

@@ -219,7 +219,7 @@ func TestPartsAreFlushedOneByOne(t *testing.T) {
 	f := func(target, contentType string, parts ...string) {
 		t.Helper()
 		release := make(chan struct{})
-		u := start(t, Options{Wait: func(d time.Duration, done <-chan struct{}) bool {
+		u := start(t, Options{Wait: func(d time.Duration, _ <-chan struct{}) bool {
 			if d != 100*time.Millisecond {
 				t.Errorf("pause of %v, want 100ms", d)
 			}
@@ -296,7 +296,7 @@ func TestResetClosesWithoutAnswer(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- New(Options{}).Serve(ctx, ln) }()
-	defer func() { stop(); <-served }()
+	defer func() { stop(); <-served }() //nolint:errcheck // the test is over
 
 	f := func(request string) {
 		t.Helper()

@@ -31,6 +31,9 @@ type reloadTry struct {
 func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 	g.applying.Lock()
 	defer g.applying.Unlock()
+	if g.draining.Load() {
+		return false, errDraining
+	}
 	started := time.Now()
 	defer func() {
 		result := telemetry.ReloadApplied
@@ -47,9 +50,10 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 		g.failReload(err)
 		return false, err
 	}
+	// Watched before it is applied, which takes time and may fail.
+	g.watchFiles(c)
 	if running := g.running.Load(); running != nil && running.plan.config.Hash() == c.Hash() {
 		g.noteReload(nil, nil)
-		g.watch.set(config.Files(c), config.Dirs(c))
 		return false, nil
 	}
 	if err := g.apply(ctx, c); err != nil {
@@ -61,9 +65,16 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 	return true, nil
 }
 
+var errDraining = errors.New("reload configuration: the gateway is stopping")
+
 func (g *Gateway) failReload(err error) {
 	var problems config.Problems
 	errors.As(err, &problems)
+	if r := g.running.Load(); r != nil && r.plan.config.Server.Watch {
+		for _, p := range problems {
+			g.watch.add(p.File) // its author is about to mend it
+		}
+	}
 	g.noteReload(err, problems)
 	g.log.Error("configuration refused, the running one stays", zap.Error(err))
 }
@@ -74,25 +85,38 @@ func (g *Gateway) noteReload(err error, problems config.Problems) {
 
 // apply builds, warms and swaps. Nothing before the swap changes what runs,
 // and nothing after it can fail.
-func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
+func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
+	defer func() {
+		if err != nil {
+			g.retainMetrics() // forget handles of what will not run
+		}
+	}()
 	p, err := build(c, g.living, g.registry)
 	if err != nil {
-		g.retainMetrics() // forget handles of what will not run
 		return err
 	}
-	next := &running{plan: p, at: time.Now(), revision: 1}
+	next := &running{plan: p, at: time.Now(), revision: 1, since: make(map[*upstream.Endpoint]time.Time, len(p.endpoints))}
+	for _, e := range p.endpoints {
+		next.since[e] = next.at
+	}
 	before := g.running.Load()
 	if before != nil {
 		next.revision = before.revision + 1
-	}
-	if err := g.openAccessLog(c, before, next); err != nil {
-		return err
+		for e, since := range before.since {
+			if _, stays := next.since[e]; stays {
+				next.since[e] = since
+			}
+		}
 	}
 	handler, exposed, err := g.adminHandlers(c)
 	if err != nil {
 		return err
 	}
-	p.snapshot.Local = g.local(c, exposed)
+	p.snapshot.Local = local(c, g.ready.Load, exposed)
+	// Last of what can fail, since it opens a file.
+	if err := g.openAccessLog(c, before, next); err != nil {
+		return err
+	}
 
 	g.watchHealth(p)
 	warmed, cancel := context.WithTimeout(ctx, warmTime)
@@ -124,12 +148,20 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 		g.retireAccessLog(before.accessLog)
 	}
 	g.acceptorSettings(c)
-	g.watch.set(config.Files(c), config.Dirs(c))
 	for _, w := range g.warnings(p, before) {
 		g.log.Warn("configuration: " + w)
 	}
 	g.noteReload(nil, nil)
 	return nil
+}
+
+// watchFiles watches what the configuration was read from, if it asks for that.
+func (g *Gateway) watchFiles(c *config.Config) {
+	if c.Server.Watch {
+		g.watch.set(config.Files(c), config.Dirs(c))
+	} else {
+		g.watch.set(nil, nil)
+	}
 }
 
 // watchHealth points the checker at the plan's endpoints. Endpoints that stay

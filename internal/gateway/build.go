@@ -139,8 +139,9 @@ func (b *builder) buildUpstream(c *config.Upstream, problem func(field, message 
 		key := endpointKey{c.Name, t.URL, fingerprint}
 		e := b.living.endpoints[key]
 		if e == nil {
-			// With a check, an endpoint is down until its first success.
-			live := balancer.NewEndpoint(t.Weight, c.HealthCheck == nil)
+			// With a check, an endpoint is down until its first success, unless
+			// only its connections' settings are new.
+			live := balancer.NewEndpoint(t.Weight, c.HealthCheck == nil || b.isUp(c.Name, t.URL))
 			e, err = upstream.NewEndpoint(t.URL, live, b.registry.Endpoint(c.Name, t.URL), settings)
 			if err != nil {
 				problem("targets["+strconv.Itoa(i)+"].url", err.Error())
@@ -161,6 +162,17 @@ func (b *builder) buildUpstream(c *config.Upstream, problem func(field, message 
 	}
 	b.plan.upstreams = append(b.plan.upstreams, p)
 	return p.upstream
+}
+
+// isUp reports whether a living endpoint of the same upstream and address, with
+// whatever settings, is up.
+func (b *builder) isUp(upstream, target string) bool {
+	for key, e := range b.living.endpoints {
+		if key.upstream == upstream && key.target == target && e.Live.Up() {
+			return true
+		}
+	}
+	return false
 }
 
 func healthProbe(c *config.HealthCheck) *health.Probe {
@@ -291,6 +303,7 @@ func (b *builder) buildRoute(i int, c *config.Route, named map[string]*config.Up
 		Name:               c.Name,
 		Metrics:            b.registry.Route(c.Name),
 		KeepEncodedSlashes: c.EncodedSlashes == "keep",
+		Claims:             claims(c),
 		Timeout:            time.Duration(c.Timeout),
 		Retry: proxy.RetryPolicy{
 			Attempts:      c.Retries.Attempts,

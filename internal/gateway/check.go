@@ -27,5 +27,6 @@ func Check(configPath string, env []string) (*Checked, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.snapshot.Local = local(c, func() bool { return true }, nil)
 	return &Checked{Config: c, Warnings: p.warnings, plan: p}, nil
 }

@@ -9,6 +9,6 @@
 // a bounded time for the first health checks. The swap is one atomic store;
 // what is no longer wanted drains and closes afterwards.
 //
-// Apply is the one way in: for the start, SIGHUP, a changed file (watch.go)
+// Gateway.Reload is the one way in: for the start, SIGHUP, a changed file (watch.go)
 // and the management API (runtime.go).
 package gateway

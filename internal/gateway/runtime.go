@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,29 +55,23 @@ func isLoopback(host string) bool {
 }
 
 // local answers the paths that are the gateway's own: /health and /ready,
-// unless a route names exactly that path, and the management API when it is
-// exposed.
-func (g *Gateway) local(c *config.Config, exposed fasthttp.RequestHandler) func(x *proxy.Exchange) bool {
-	health, ready := true, true
-	for i := range c.Routes {
-		switch c.Routes[i].Path {
-		case "/health":
-			health = false
-		case "/ready":
-			ready = false
-		}
-	}
+// unless a route names exactly that path and takes the request, and the
+// management API when it is exposed.
+func local(c *config.Config, isReady func() bool, exposed fasthttp.RequestHandler) func(x *proxy.Exchange) bool {
+	claimable := slices.ContainsFunc(c.Routes, func(r config.Route) bool { return claims(&r) })
 	return func(x *proxy.Exchange) bool {
-		switch path := x.Path; {
+		path := x.Path
+		switch {
 		case len(path) < 6 || path[1] != 'h' && path[1] != 'r' && path[1] != 'a':
 			return false
-		case health && string(path) == "/health":
-			x.RespondText(fasthttp.StatusOK, "ok\n")
-		case ready && string(path) == "/ready":
-			if g.ready.Load() {
-				x.RespondText(fasthttp.StatusOK, "ready\n")
+		case string(path) == healthPath || string(path) == readyPath:
+			if claimable && x.Claimed() {
+				return false
+			}
+			if string(path) == healthPath {
+				answerProbe(x, true, "ok\n")
 			} else {
-				x.RespondText(fasthttp.StatusServiceUnavailable, "draining\n")
+				answerProbe(x, isReady(), "ready\n")
 			}
 		case exposed != nil && bytes.HasPrefix(path, []byte("/admin/v1/")):
 			proxy.OwnResponse(x.Ctx)
@@ -85,6 +80,25 @@ func (g *Gateway) local(c *config.Config, exposed fasthttp.RequestHandler) func(
 			return false
 		}
 		return true
+	}
+}
+
+const (
+	healthPath = "/health"
+	readyPath  = "/ready"
+)
+
+// claims reports whether a route names a path that is otherwise the gateway's.
+func claims(r *config.Route) bool { return r.Path == healthPath || r.Path == readyPath }
+
+// answerProbe answers a liveness or readiness probe.
+func answerProbe(x *proxy.Exchange, good bool, text string) {
+	switch {
+	case !x.AllowOnly("GET, HEAD"):
+	case good:
+		x.RespondText(fasthttp.StatusOK, text)
+	default:
+		x.RespondText(fasthttp.StatusServiceUnavailable, "draining\n")
 	}
 }
 
@@ -181,7 +195,7 @@ func (g *Gateway) Upstreams() []admin.Upstream {
 		checks := g.checker.Status(u.upstream.Name())
 		v := admin.Upstream{Name: u.upstream.Name(), Algorithm: state.Algorithm, Endpoints: make([]admin.Endpoint, len(state.Endpoints))}
 		for j, e := range state.Endpoints {
-			v.Endpoints[j] = endpointView(e, r.at, checks)
+			v.Endpoints[j] = endpointView(e, r.since[e], checks)
 		}
 		out[i] = v
 	}
@@ -239,8 +253,9 @@ func explain(p *plan, method, rawURL string, headers [][2]string, clientIP strin
 		return admin.Explanation{}, err
 	}
 	out := admin.Explanation{Method: method, URL: rawURL, CanonicalPath: x.Path, Phases: []string{}, Candidates: []admin.Candidate{}}
+	out.Status = x.Local
 	if x.Err != nil {
-		out.Status = x.Err.Status
+		out.Status, out.Code = x.Err.Status, x.Err.Code
 		if x.Allow != "" {
 			out.Allow = strings.Split(x.Allow, ", ")
 		}

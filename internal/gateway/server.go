@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/salgue441/velocity/internal/config"
-	"github.com/salgue441/velocity/proxy"
 )
 
 // maxUnusedBody stands for "no limit of fasthttp's own" on request bodies:
@@ -40,7 +39,8 @@ func (g *Gateway) ensureServer(want serverSettings) {
 	}
 	s := &fasthttp.Server{
 		Handler:                      g.proxy.Handle,
-		ErrorHandler:                 proxy.HandleReadError,
+		ErrorHandler:                 g.proxy.HandleReadError,
+		ExpectHandler:                g.proxy.Expect,
 		ReadTimeout:                  want.read,
 		WriteTimeout:                 want.write,
 		IdleTimeout:                  want.idle,
@@ -56,7 +56,7 @@ func (g *Gateway) ensureServer(want serverSettings) {
 		CloseOnShutdown:              true,
 		Logger:                       quiet{g.log},
 		ConnState: func(_ net.Conn, state fasthttp.ConnState) {
-			if state == fasthttp.StateClosed || state == fasthttp.StateHijacked {
+			if state == fasthttp.StateClosed { // of those in StateHijacked g.proxy tells
 				g.acceptor.ended()
 			}
 		},

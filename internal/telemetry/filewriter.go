@@ -26,7 +26,7 @@ func NewFileWriter(path string) (*FileWriter, error) {
 }
 
 func openLog(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640) //nolint:gosec // log shippers read it through the group
 	if err != nil {
 		return nil, fmt.Errorf("open log file: %w", err)
 	}

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 	"time"
-	"unsafe"
+	"unsafe" //nolint:depguard // measures the layout
 )
 
 func TestBucketBounds(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"io"
 	"testing"
-	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -48,13 +47,12 @@ func TestAllocReadReply(t *testing.T) {
 
 func TestAllocAcquire(t *testing.T) {
 	e, ln := pair(t, Settings{})
-	c := acquire(t, e, time.Now())
+	c := acquire(t, e)
 	accept(t, ln)
 	c.Release(true)
-	later := time.Now().Add(time.Hour) // so that the connection is looked at
 	op := func() {
-		c, err := e.Acquire(later, 0)
-		if err != nil || !c.Reused() || c.Readable() {
+		c, err := e.Acquire(0)
+		if err != nil || !c.Reused() || c.Answered() {
 			t.Fatal(err)
 		}
 		c.Release(true)

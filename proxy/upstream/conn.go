@@ -2,12 +2,11 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"net"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Conn is one connection of an endpoint's pool, leased to one attempt at a
@@ -23,12 +22,12 @@ type Conn struct {
 	body     body
 	spliced  io.LimitedReader
 
-	// raw and look ask whether there is something to read without allocating;
-	// raw is nil when the connection has no file descriptor (in-memory tests).
-	raw   syscall.RawConn
-	look  func(fd uintptr) bool
-	fds   [1]unix.PollFd
-	ready int
+	// raw and look make the peek without allocating; raw is nil when the
+	// connection has no file descriptor (in-memory tests).
+	raw    syscall.RawConn
+	look   func(fd uintptr)
+	seen   state // by the last look
+	peeked [1]byte
 }
 
 // TCP returns the plain TCP connection underneath, nil for TLS: what can be
@@ -45,8 +44,11 @@ func (c *Conn) Reused() bool { return c.reused }
 // Release ends the lease. With reuse the connection goes back to the pool; the
 // caller may ask for that only after a complete reply on a persistent
 // connection. A connection that is too old, has bytes left over, or whose
-// endpoint drains, is closed all the same.
+// endpoint drains, is closed all the same. A second call does nothing.
 func (c *Conn) Release(reuse bool) {
+	if c.br == nil {
+		return // released before
+	}
 	e := c.endpoint
 	if c.br.Buffered() > 0 || e.settings.DisableKeepAlive || e.Live.Draining() ||
 		(e.settings.MaxLifetime > 0 && time.Since(c.born) > e.settings.MaxLifetime) {
@@ -58,46 +60,78 @@ func (c *Conn) Release(reuse bool) {
 	c.give(reuse)
 }
 
-// Readable tells, without blocking, whether the endpoint has sent something
-// or closed: an answer before the request is complete.
-func (c *Conn) Readable() bool {
-	return c.br.Buffered() > 0 || !c.clean()
+// Answered tells, without waiting, whether the endpoint has begun its final
+// reply, or closed, before the request is complete. Interim replies that have
+// arrived are passed over. Over TLS only what happens to be decrypted already
+// is seen: the socket also carries records that are not HTTP.
+func (c *Conn) Answered() bool {
+	for {
+		n := c.br.Buffered()
+		if c.TCP() != nil && !c.clean() {
+			n++ // takes what is there; without anything there, it would wait
+		}
+		if n == 0 {
+			return false
+		}
+		b, err := c.br.Peek(n)
+		if len(b) < c.br.Buffered() {
+			b, _ = c.br.Peek(c.br.Buffered())
+		}
+		end := bytes.Index(b, crlfcrlf)
+		if end < 0 {
+			return err != nil
+		}
+		if !isInterim(b) {
+			return true
+		}
+		if _, err := c.br.Discard(end + len(crlfcrlf)); err != nil {
+			return true
+		}
+	}
+}
+
+// isInterim reports whether a reply's first bytes are those of a 1xx other
+// than 101. Whether the rest is well-formed is judged when it is read.
+func isInterim(b []byte) bool {
+	return len(b) > 11 && b[8] == ' ' && b[9] == '1' && string(b[9:12]) != "101"
 }
 
 // clean reports whether the connection is open with nothing to read, which is
 // how an idle connection must look. Bytes nobody asked for would be taken for
 // the next reply.
 func (c *Conn) clean() bool {
-	if c.raw == nil {
-		return true
-	}
-	// The deadline of the last exchange may have passed; the look must not
-	// take that for an answer.
-	if err := c.SetReadDeadline(time.Time{}); err != nil {
-		return false
-	}
-	if err := c.raw.Read(c.look); err != nil {
-		return false
-	}
-	return c.ready == 0
+	data, ended := c.Unread()
+	return !data && !ended
 }
 
-// Unread looks, without blocking, for what has arrived and was not read: data,
-// or the end of the connection. It needs a socket, clears the read deadline and
-// allocates: it is for finding out what went wrong.
+// Unread looks, without waiting, for what has arrived and was not read: data,
+// or the end of the connection. Without a socket it sees neither.
 func (c *Conn) Unread() (data, ended bool) {
-	if err := c.SetReadDeadline(time.Time{}); err != nil {
-		return false, true
+	if c.raw == nil {
+		return false, false
 	}
-	err := c.raw.Read(func(fd uintptr) bool {
-		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		data, ended = err == nil && n > 0, err == nil && n == 0 || err != nil && err != unix.EAGAIN
-		return true
-	})
-	return data, ended || err != nil
+	seen := c.glance()
+	return seen == readable, seen == closed
 }
 
-// watch prepares clean for a socket.
+// glance looks at the socket without waiting, whatever its deadlines are.
+func (c *Conn) glance() state {
+	if c.raw.Control(c.look) != nil {
+		return closed
+	}
+	return c.seen
+}
+
+// state is what a socket looks like.
+type state uint8
+
+const (
+	idle     state = iota // open, nothing to read
+	readable              // bytes wait
+	closed                // ended or broken
+)
+
+// watch prepares glance for a socket.
 func (c *Conn) watch(nc net.Conn) {
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
@@ -108,11 +142,5 @@ func (c *Conn) watch(nc net.Conn) {
 		return
 	}
 	c.raw = raw
-	c.look = func(fd uintptr) bool {
-		// Data, the end and errors all make a socket readable. A peek would
-		// tell them apart, but allocates for the sender's address.
-		c.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN} //nolint:gosec // a file descriptor is an int
-		c.ready, _ = unix.Poll(c.fds[:], 0)                        // -1 for an error
-		return true
-	}
+	c.look = func(fd uintptr) { c.seen = peek(fd, &c.peeked) }
 }

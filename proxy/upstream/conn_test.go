@@ -29,9 +29,9 @@ func pair(t testing.TB, s Settings) (*Endpoint, net.Listener) {
 	return e, ln
 }
 
-func acquire(t testing.TB, e *Endpoint, now time.Time) *Conn {
+func acquire(t testing.TB, e *Endpoint) *Conn {
 	t.Helper()
-	c, err := e.Acquire(now, 0)
+	c, err := e.Acquire(0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestAcquireLooks(t *testing.T) {
 	f := func(name string, settings Settings, reuse bool, between func(e *Endpoint, peer net.Conn), want bool) {
 		t.Helper()
 		e, ln := pair(t, settings)
-		c := acquire(t, e, time.Now())
+		c := acquire(t, e)
 		if c.Reused() {
 			t.Errorf("%s: a new connection is said to be used", name)
 		}
@@ -62,7 +62,7 @@ func TestAcquireLooks(t *testing.T) {
 		first := c.LocalAddr().String()
 		c.Release(reuse)
 		between(e, peer)
-		c = acquire(t, e, time.Now().Add(time.Hour))
+		c = acquire(t, e)
 		if got := c.LocalAddr().String() == first; got != want || c.Reused() != want {
 			t.Errorf("%s: used again %v, said to be %v; want %v", name, got, c.Reused(), want)
 		}
@@ -93,7 +93,7 @@ func TestAcquireLooks(t *testing.T) {
 func waitReadable(t testing.TB) {
 	t.Helper()
 	e, ln := pair(t, Settings{})
-	c := acquire(t, e, time.Now())
+	c := acquire(t, e)
 	defer c.Release(false)
 	peer := accept(t, ln)
 	_, _ = io.WriteString(peer, "x")
@@ -104,7 +104,7 @@ func waitReadable(t testing.TB) {
 
 func TestReleaseWhileDraining(t *testing.T) {
 	e, ln := pair(t, Settings{})
-	c := acquire(t, e, time.Now())
+	c := acquire(t, e)
 	accept(t, ln)
 	e.Live.Drain()
 	c.Release(true)
@@ -115,37 +115,62 @@ func TestReleaseWhileDraining(t *testing.T) {
 
 func TestUnread(t *testing.T) {
 	e, ln := pair(t, Settings{})
-	c := acquire(t, e, time.Now())
+	c := acquire(t, e)
 	defer c.Release(false)
 	peer := accept(t, ln)
-	f := func(what string, wantReadable, wantData, wantEnded bool) {
+	f := func(what string, wantData, wantEnded bool) {
 		t.Helper()
 		waitReadable(t)
-		data, ended := c.Unread()
-		if readable := c.Readable(); readable != wantReadable || data != wantData || ended != wantEnded {
-			t.Errorf("%s: readable %v, data %v, ended %v", what, readable, data, ended)
+		if data, ended := c.Unread(); data != wantData || ended != wantEnded {
+			t.Errorf("%s: data %v, ended %v", what, data, ended)
 		}
 	}
-	f("nothing", false, false, false)
+	f("nothing", false, false)
 	_, _ = io.WriteString(peer, "x")
-	f("data", true, true, false)
+	f("data", true, false)
 	if _, err := c.br.ReadByte(); err != nil {
 		t.Fatal(err)
 	}
-	f("nothing again", false, false, false)
+	f("nothing again", false, false)
 	_ = peer.Close()
-	f("end", true, false, true)
+	f("end", false, true)
+}
+
+// TestAnswered: only a final reply, or the end, is an answer.
+func TestAnswered(t *testing.T) {
+	f := func(want bool, parts ...string) {
+		t.Helper()
+		e, ln := pair(t, Settings{})
+		c := acquire(t, e)
+		defer c.Release(false)
+		peer := accept(t, ln)
+		for i, part := range parts {
+			if part == "" {
+				_ = peer.Close()
+			}
+			_, _ = io.WriteString(peer, part)
+			waitReadable(t)
+			if got := c.Answered(); got != (want && i == len(parts)-1) {
+				t.Errorf("%q: answered %v after part %d", parts, got, i)
+			}
+		}
+	}
+	f(false, "HTTP/1.1 1", "00 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n", "\r\n")
+	f(true, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 413 ", "Too Large\r\n\r\n")
+	f(true, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+	f(true, "HTTP/1.1 100 Continue\r\n\r\n", "")
+	f(true, "")
 }
 
 func TestAcquireErrors(t *testing.T) {
 	e, ln := pair(t, Settings{MaxConnections: 1})
-	c := acquire(t, e, time.Now())
-	if _, err := e.Acquire(time.Now(), 0); !errors.Is(err, ErrExhausted) {
+	c := acquire(t, e)
+	if _, err := e.Acquire(0); !errors.Is(err, ErrExhausted) {
 		t.Errorf("all in use: %v", err)
 	}
 	c.Release(false)
 	_ = ln.Close()
-	if _, err := e.Acquire(time.Now(), 0); !errors.Is(err, ErrConnect) {
+	if _, err := e.Acquire(0); !errors.Is(err, ErrConnect) {
 		t.Errorf("refused: %v", err)
 	}
 	for _, target := range []string{"ftp://a", "a:80", "http://a:b", ""} {

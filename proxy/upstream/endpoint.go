@@ -14,19 +14,17 @@ import (
 	"github.com/salgue441/velocity/internal/telemetry"
 )
 
-// staleAfter is how long a pooled connection may have been idle before it is
-// looked at with one non-blocking peek. A peer that closed a connection which
-// was in use a moment ago is rare, and is caught by the retry.
-const staleAfter = 2 * time.Millisecond
-
 // maxReplyHead is the largest reply header block, in bytes.
 const maxReplyHead = 32 << 10
+
+// forever is longer than any process runs.
+const forever = 10 * 365 * 24 * time.Hour
 
 // Settings are the transport settings of an endpoint. Two endpoints with
 // different settings are different endpoints: nothing is shared.
 type Settings struct {
 	// ConnectTimeout bounds dialling, the TLS handshake included. Zero means
-	// fasthttp.DefaultDialTimeout.
+	// no limit.
 	ConnectTimeout time.Duration
 	// MaxConnections caps connections to the endpoint. Zero means
 	// fasthttp.DefaultMaxConnsPerHost.
@@ -34,8 +32,7 @@ type Settings struct {
 	// MaxWait is how long an attempt waits for a connection when all are in
 	// use. Zero fails at once.
 	MaxWait time.Duration
-	// IdleTimeout closes a connection unused for that long. Zero means
-	// fasthttp.DefaultMaxIdleConnDuration.
+	// IdleTimeout closes a connection unused for that long. Zero keeps it.
 	IdleTimeout time.Duration
 	// MaxLifetime closes a connection that is older when it is returned. Zero
 	// means no limit.
@@ -102,14 +99,15 @@ func NewEndpoint(target string, live *balancer.Endpoint, m *telemetry.EndpointMe
 	} else {
 		e.settings.TLS = nil
 	}
-	if s.ConnectTimeout <= 0 {
-		e.settings.ConnectTimeout = fasthttp.DefaultDialTimeout
+	idle := s.IdleTimeout
+	if idle <= 0 {
+		idle = forever // fasthttp would take zero for its own default
 	}
 	e.pool = &fasthttp.HostClient{
 		Addr:                e.Address,
 		MaxConns:            s.MaxConnections,
 		MaxConnWaitTimeout:  s.MaxWait,
-		MaxIdleConnDuration: s.IdleTimeout,
+		MaxIdleConnDuration: idle,
 		ReadBufferSize:      maxReplyHead,
 		ConnPoolStrategy:    fasthttp.LIFO, // hot connections stay hot, spare ones get to expire
 		DialTimeout:         e.dial,
@@ -120,11 +118,15 @@ func NewEndpoint(target string, live *balancer.Endpoint, m *telemetry.EndpointMe
 // dial opens a connection. timeout, when positive, is what is left of the
 // attempt's time.
 func (e *Endpoint) dial(_ string, timeout time.Duration) (net.Conn, error) {
-	if timeout <= 0 || timeout > e.settings.ConnectTimeout {
-		timeout = e.settings.ConnectTimeout
+	if limit := e.settings.ConnectTimeout; limit > 0 && (timeout <= 0 || timeout > limit) {
+		timeout = limit
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
+	ctx := context.Background()
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
 	nc, err := e.dialer.DialContext(ctx, "tcp", e.Address)
 	if err != nil {
 		return nil, err
@@ -143,11 +145,10 @@ func (e *Endpoint) dial(_ string, timeout time.Duration) (net.Conn, error) {
 }
 
 // Acquire leases a connection for one attempt: an idle one that still looks
-// alive, else a new one. now is the current time; limit, when positive, bounds
-// dialling and waiting beyond what the settings allow. The caller ends the
+// alive, else a new one. limit, when positive, bounds dialling and waiting beyond what the settings allow. The caller ends the
 // lease with Conn.Release. Errors wrap ErrConnect, ErrConnectTimeout or
 // ErrExhausted.
-func (e *Endpoint) Acquire(now time.Time, limit time.Duration) (*Conn, error) {
+func (e *Endpoint) Acquire(limit time.Duration) (*Conn, error) {
 	for {
 		cc, err := e.pool.AcquireConn(limit, e.settings.DisableKeepAlive)
 		if err != nil {
@@ -165,10 +166,9 @@ func (e *Endpoint) Acquire(now time.Time, limit time.Duration) (*Conn, error) {
 				}
 			}
 		}
-		last := cc.LastUseTime()
-		c.reused = !last.IsZero()
+		c.reused = !cc.LastUseTime().IsZero()
 		if c.reused {
-			if now.Sub(last) > staleAfter && !c.clean() {
+			if !c.clean() {
 				e.pool.CloseConn(cc)
 				continue
 			}
