@@ -125,8 +125,10 @@ func TestAllocAnswers(t *testing.T) {
 // allocates nothing.
 func TestAllocHeaderPhase(t *testing.T) {
 	program := compile(t, []transform.Op{
-		{Verb: transform.Remove, Name: "X-A"}, {Verb: transform.Set, Name: "X-B", Value: "${method} ${path}"},
-		{Verb: transform.Set, Name: "Cache-Control", Value: "no-store"}, {Verb: transform.Add, Name: "X-C", Value: "${client_ip}"},
+		{Verb: transform.Remove, Name: "X-A"},
+		{Verb: transform.Set, Name: "X-B", Value: "${method} ${path}"},
+		{Verb: transform.Set, Name: "Cache-Control", Value: "no-store"},
+		{Verb: transform.Add, Name: "X-C", Value: "${client_ip}"},
 	})
 	s := prepareSite(t, fullConfig, "http://127.0.0.1:1")
 	x := staged(t, s, "GET /v1/users/7 HTTP/1.1\r\n"+browser+"\r\n")

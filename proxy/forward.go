@@ -162,8 +162,8 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 		incomplete, err = x.sendStream(conn)
 		_ = conn.SetReadDeadline(x.waitUntil(time.Now())) // fails only when closed, which the read reports
 	}
-	if e, ok := err.(*Error); ok { //nolint:errorlint // never wrapped, and errors.As would allocate for each request
-		return e // the client's fault: do not wait for an answer
+	if ce, ok := errors.AsType[*Error](err); ok {
+		return ce // the client's fault: do not wait for an answer
 	}
 	// After a failed write there may still be an answer: 413 and a close.
 	reply, rerr := conn.ReadReply(&x.Ctx.Response.Header, x.Ctx.IsHead())

@@ -146,6 +146,11 @@ func (s *stream) reset() { *s = stream{} }
 func (s *stream) begin(x *Exchange) {
 	*s = stream{x: x, active: true}
 	resp := &x.Ctx.Response
+	if d := x.snap.WriteTimeout; d > 0 {
+		// Told so, fasthttp clears the deadlines of this body after it, also
+		// if the server has no time limit of its own (before a reload).
+		_ = x.Ctx.SetWriteDeadline(time.Now().Add(d)) // fails only when closed, as the write will
+	}
 	if x.http10 && x.reply.Framing != upstream.Fixed {
 		s.raw = true
 		return
@@ -322,9 +327,6 @@ func (s *stream) Close() error {
 		return nil
 	}
 	s.x = nil // a second Close does nothing
-	if x.snap.WriteTimeout > 0 {
-		_ = x.Ctx.Conn().SetWriteDeadline(time.Time{}) // ours; fails only when closed
-	}
 	complete := x.conn.Complete()
 	if !complete && s.failed == nil {
 		x.gone = true // not even the header went out

@@ -45,7 +45,11 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 		}
 		g.metrics.Reloaded(result, time.Now())
 	}()
-	c, err := config.Load(g.options.ConfigPath, g.options.Env)
+	var c *config.Config
+	err = aside(func() (err error) {
+		c, err = config.Load(g.options.ConfigPath, g.options.Env)
+		return err
+	})
 	if err != nil {
 		g.failReload(err)
 		return false, err
@@ -91,7 +95,11 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 			g.retainMetrics() // forget handles of what will not run
 		}
 	}()
-	p, err := build(c, g.living, g.registry)
+	var p *plan
+	err = aside(func() (err error) {
+		p, err = build(c, g.living, g.registry)
+		return err
+	})
 	if err != nil {
 		return err
 	}

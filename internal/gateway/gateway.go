@@ -388,7 +388,7 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 		a.setLimit(0)
 	}
 	if gate := g.acceptor.current.Load(); gate != nil {
-		_ = gate.Close() // never fails
+		gate.shut()
 	}
 	if g.admin != nil {
 		ctx, done := context.WithTimeout(context.Background(), time.Second)

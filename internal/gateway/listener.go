@@ -94,7 +94,7 @@ func (a *acceptor) setLimit(n int) {
 // serve makes g the server's listener from now on.
 func (a *acceptor) serve(g *gate) {
 	if old := a.current.Swap(g); old != nil {
-		_ = old.Close() // never fails
+		old.shut()
 	}
 }
 
@@ -139,9 +139,12 @@ func (g *gate) Accept() (net.Conn, error) {
 
 // Close implements net.Listener.
 func (g *gate) Close() error {
-	g.once.Do(func() { close(g.done) })
+	g.shut()
 	return nil
 }
+
+// shut makes Accept return. It may be called more than once.
+func (g *gate) shut() { g.once.Do(func() { close(g.done) }) }
 
 // Addr implements net.Listener.
 func (g *gate) Addr() net.Addr { return g.addr }

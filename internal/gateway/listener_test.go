@@ -54,7 +54,7 @@ func accepting(t *testing.T, limit int) (a *acceptor, ln *scripted, g *gate, pau
 	a.serve(g)
 	go a.run()
 	t.Cleanup(func() {
-		g.Close()
+		g.shut()
 		a.close()
 	})
 	return a, ln, g, pauses
@@ -121,7 +121,7 @@ func TestAcceptorChangesServers(t *testing.T) {
 	a, ln, old, _ := accepting(t, 0)
 	next := newGate(ln.Addr())
 	a.serve(next)
-	defer next.Close()
+	defer next.shut()
 	if _, err := old.Accept(); err == nil {
 		t.Error("the old server still accepts")
 	}
@@ -134,7 +134,7 @@ func TestAcceptorChangesServers(t *testing.T) {
 // A connection that no server wants any more is closed and not forgotten.
 func TestAcceptorClosesWhatNobodyTakes(t *testing.T) {
 	a, ln, g, _ := accepting(t, 0)
-	g.Close()
+	g.shut()
 	client := ln.pipe(t)
 	if _, err := client.Read(make([]byte, 1)); err == nil {
 		t.Error("the connection is open")

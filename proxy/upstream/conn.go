@@ -66,25 +66,19 @@ func (c *Conn) Release(reuse bool) {
 // is seen: the socket also carries records that are not HTTP.
 func (c *Conn) Answered() bool {
 	for {
-		n := c.br.Buffered()
-		if c.TCP() != nil && !c.clean() {
-			n++ // takes what is there; without anything there, it would wait
+		b, _ := c.br.Peek(c.br.Buffered())
+		if end := bytes.Index(b, crlfcrlf); end >= 0 {
+			if !isInterim(b) {
+				return true
+			}
+			_, _ = c.br.Discard(end + len(crlfcrlf)) // it is buffered
+			continue
 		}
-		if n == 0 {
+		if c.TCP() == nil || c.clean() {
 			return false
 		}
-		b, err := c.br.Peek(n)
-		if len(b) < c.br.Buffered() {
-			b, _ = c.br.Peek(c.br.Buffered())
-		}
-		end := bytes.Index(b, crlfcrlf)
-		if end < 0 {
-			return err != nil
-		}
-		if !isInterim(b) {
-			return true
-		}
-		if _, err := c.br.Discard(end + len(crlfcrlf)); err != nil {
+		// There is something to read, so this does not wait.
+		if _, err := c.br.Peek(len(b) + 1); err != nil {
 			return true
 		}
 	}

@@ -136,30 +136,53 @@ func TestUnread(t *testing.T) {
 	f("end", false, true)
 }
 
-// TestAnswered: only a final reply, or the end, is an answer.
+// TestAnswered lets an endpoint speak before it has the whole request.
 func TestAnswered(t *testing.T) {
+	f := func(said string, closes, want bool) {
+		t.Helper()
+		e, ln := pair(t, Settings{})
+		c := acquire(t, e)
+		defer c.Release(false)
+		peer := accept(t, ln)
+		_, _ = io.WriteString(peer, said)
+		if closes {
+			_ = peer.Close()
+		}
+		waitReadable(t)
+		if got := c.Answered(); got != want {
+			t.Errorf("%q, closed %v: answered %v", said, closes, got)
+		}
+	}
+	f("", false, false)
+	f("", true, true)
+	f("HTTP/1.1 413 Content Too Large\r\n\r\n", false, true)
+	f("HTTP/1.1 100 Continue\r\n\r\n", false, false)
+	f("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n", false, false)
+	f("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", false, true)
+	f("HTTP/1.1 101 Switching Protocols\r\n\r\n", false, true)
+	f("HTTP/1.1 200 OK\r\nContent-", false, false)
+	f("HTTP/1.1 100 Continue\r\n\r\n", true, true)
+}
+
+// TestAnsweredInParts has the reply arrive a part at a time: a part is no answer
+// and nothing to wait for.
+func TestAnsweredInParts(t *testing.T) {
 	f := func(want bool, parts ...string) {
 		t.Helper()
 		e, ln := pair(t, Settings{})
 		c := acquire(t, e)
 		defer c.Release(false)
 		peer := accept(t, ln)
-		for i, part := range parts {
-			if part == "" {
-				_ = peer.Close()
-			}
+		for i, part := range append(parts, "") {
 			_, _ = io.WriteString(peer, part)
 			waitReadable(t)
-			if got := c.Answered(); got != (want && i == len(parts)-1) {
+			if got := c.Answered(); got != (want && i >= len(parts)-1) {
 				t.Errorf("%q: answered %v after part %d", parts, got, i)
 			}
 		}
 	}
 	f(false, "HTTP/1.1 1", "00 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n", "\r\n")
 	f(true, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 413 ", "Too Large\r\n\r\n")
-	f(true, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
-	f(true, "HTTP/1.1 100 Continue\r\n\r\n", "")
-	f(true, "")
 }
 
 func TestAcquireErrors(t *testing.T) {
