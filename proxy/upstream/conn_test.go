@@ -164,6 +164,27 @@ func TestAnswered(t *testing.T) {
 	f("HTTP/1.1 100 Continue\r\n\r\n", true, true)
 }
 
+// TestAnsweredInParts has the reply arrive a part at a time: a part is no answer
+// and nothing to wait for.
+func TestAnsweredInParts(t *testing.T) {
+	f := func(want bool, parts ...string) {
+		t.Helper()
+		e, ln := pair(t, Settings{})
+		c := acquire(t, e)
+		defer c.Release(false)
+		peer := accept(t, ln)
+		for i, part := range append(parts, "") {
+			_, _ = io.WriteString(peer, part)
+			waitReadable(t)
+			if got := c.Answered(); got != (want && i >= len(parts)-1) {
+				t.Errorf("%q: answered %v after part %d", parts, got, i)
+			}
+		}
+	}
+	f(false, "HTTP/1.1 1", "00 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n", "\r\n")
+	f(true, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 413 ", "Too Large\r\n\r\n")
+}
+
 func TestAcquireErrors(t *testing.T) {
 	e, ln := pair(t, Settings{MaxConnections: 1})
 	c := acquire(t, e)
