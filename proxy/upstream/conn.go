@@ -21,6 +21,8 @@ type Conn struct {
 	br       *bufio.Reader // only while leased
 	body     body
 	spliced  io.LimitedReader
+	relay    Relay
+	interim  int // interim replies since the connection was acquired
 
 	// raw and look make the peek without allocating; raw is nil when the
 	// connection has no file descriptor (in-memory tests).
@@ -55,8 +57,9 @@ func (c *Conn) Release(reuse bool) {
 		reuse = false
 	}
 	e.pool.ReleaseReader(c.br)
-	c.br = nil
-	c.body = body{}
+	c.br, c.relay, c.interim = nil, nil, 0
+	c.body.framing, c.body.left, c.body.done = NoBody, 0, false
+	c.body.chunks.Reset(nil)
 	c.give(reuse)
 }
 
@@ -80,8 +83,8 @@ func (c *Conn) Answered() bool {
 		if !isInterim(b) {
 			return true
 		}
-		if _, err := c.br.Discard(end + len(crlfcrlf)); err != nil {
-			return true
+		if c.passInterim(b[:end+len(crlfcrlf)]) != nil {
+			return true // what is wrong with it is found when it is read
 		}
 	}
 }
