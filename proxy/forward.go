@@ -150,6 +150,7 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 	if err := conn.SetDeadline(deadline); err != nil {
 		return upstream.ErrClosed
 	}
+	conn.SetRelay(x)
 	x.writeHead(x.endpoint)
 	incomplete := false
 	err := x.send(conn)
@@ -179,6 +180,9 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 // send writes the head together with a buffered body.
 func (x *Exchange) send(conn *upstream.Conn) error {
 	b := &x.body
+	if trailer := b.chunks.Trailer(); b.stream == nil && len(trailer) > 0 {
+		return x.sendWithTrailer(conn, trailer)
+	}
 	if len(b.buf) == 0 || b.stream != nil {
 		_, err := conn.Write(x.head)
 		return err
@@ -241,7 +245,7 @@ func (x *Exchange) sendStream(conn *upstream.Conn) (incomplete bool, err error) 
 			continue
 		}
 		if chunked {
-			_, err = conn.Write(lastChunk)
+			_, err = conn.Write(appendLastChunk(buf[:0], b.chunks.Trailer()))
 		}
 		return false, err
 	}
@@ -262,7 +266,22 @@ func (x *Exchange) sendRest(conn *upstream.Conn, buf, rest []byte) error {
 // chunkRoom is the space before a part for its chunk-size line.
 const chunkRoom = 10
 
-var lastChunk = []byte("0\r\n\r\n")
+// appendLastChunk ends a chunked body.
+func appendLastChunk(dst, trailer []byte) []byte {
+	return append(append(append(dst, "0\r\n"...), trailer...), "\r\n"...)
+}
+
+// sendWithTrailer writes the head together with a buffered body that has trailer
+// fields, as a chunk.
+func (x *Exchange) sendWithTrailer(conn *upstream.Conn, trailer []byte) error {
+	if n := len(x.body.buf); n > 0 {
+		x.head = append(strconv.AppendInt(x.head, int64(n), 16), "\r\n"...)
+		x.head = append(append(x.head, x.body.buf...), "\r\n"...)
+	}
+	x.head = appendLastChunk(x.head, trailer)
+	_, err := conn.Write(x.head)
+	return err
+}
 
 // sendPart writes part[chunkRoom:] in one system call, as a chunk if asked.
 func (x *Exchange) sendPart(conn *upstream.Conn, part []byte, chunked bool) error {

@@ -96,8 +96,21 @@ func (x *Exchange) dropHopByHop(h *fasthttp.ResponseHeader) {
 	if set&upstream.HasTE != 0 {
 		h.Del("TE")
 	}
-	if set&upstream.HasTrailer != 0 {
+	if set&upstream.HasTrailer != 0 && (x.reply.Framing != upstream.Chunked || x.http10) {
 		h.Del("Trailer") // also forgets the names, which would force chunking
+	}
+}
+
+// passTrailer has the trailer fields of a chunked reply written behind its last
+// chunk.
+func (x *Exchange) passTrailer() {
+	h := &x.Ctx.Response.Header
+	rest := x.conn.Trailer()
+	for line, rest, ok := syntax.CutLine(rest); ok; line, rest, ok = syntax.CutLine(rest) {
+		name, value, _ := bytes.Cut(line, []byte(": "))
+		if h.AddTrailerBytes(name) == nil { // refused names were left out already
+			h.AddBytesKV(name, value)
+		}
 	}
 }
 
@@ -180,6 +193,9 @@ func (s *stream) WriteTo(w io.Writer) (int64, error) {
 		w = client
 	}
 	err := s.pump(w)
+	if err == nil && x.reply.Framing == upstream.Chunked {
+		x.passTrailer()
+	}
 	return x.bytesOut, err
 }
 
@@ -310,7 +326,7 @@ func (s *stream) takeOver() {
 
 func (s *stream) writeRaw(client net.Conn) {
 	x := s.x
-	defer x.server.recoverPanic(x)
+	defer func() { x.server.recoverPanic(x, recover()) }()
 	h := &x.Ctx.Response.Header
 	h.Del("Transfer-Encoding")
 	h.Del("Connection") // fasthttp has answered the client's keep-alive
