@@ -182,20 +182,44 @@ func (x *Exchange) leaveBody() {
 
 func (x *Exchange) bodyError(err error) *Error {
 	var ne net.Error
-	if errors.As(err, &ne) && ne.Timeout() {
-		if _, ok := x.timeLeft(time.Now()); !ok {
-			return ErrDeadline
-		}
-		return ErrRequestTimeout
+	if !errors.As(err, &ne) || !ne.Timeout() {
+		return ErrBodyRead
 	}
-	return ErrBodyRead
+	if _, left := x.timeLeft(time.Now()); !left {
+		return ErrDeadline
+	}
+	return ErrRequestTimeout
 }
 
 // extendReadDeadline gives the client the read timeout for its next bytes:
-// progress, not the size of the body, is what is bounded. The route's time
-// limit stands.
+// progress, not the size of the body, is what is bounded. All of it has what is
+// left of the route's time.
 func (x *Exchange) extendReadDeadline() {
-	if deadline, _ := x.deadline(time.Now(), x.snap.ReadTimeout); !deadline.IsZero() {
+	deadline := earlier(x.snap.ReadTimeout, time.Now(), x.Route.Timeout, x.start)
+	if !deadline.IsZero() {
 		_ = x.Ctx.Conn().SetReadDeadline(deadline) // a closed connection fails the read that follows
 	}
+}
+
+// clearReadDeadline ends what extendReadDeadline set, lest the time of this
+// request's route bound the wait for the next request. With a read timeout the
+// server sets the deadline anew by itself.
+func (x *Exchange) clearReadDeadline() {
+	if x.body.read > 0 && x.snap.ReadTimeout <= 0 && x.Route.Timeout > 0 {
+		_ = x.Ctx.Conn().SetReadDeadline(time.Time{}) // a closed connection has no next request
+	}
+}
+
+// earlier returns the end of the time limit that ends first; a limit of zero
+// does not end, and neither does the zero time that stands for both.
+func earlier(limit time.Duration, from time.Time, total time.Duration, start time.Time) (deadline time.Time) {
+	if limit > 0 {
+		deadline = from.Add(limit)
+	}
+	if total > 0 {
+		if end := start.Add(total); deadline.IsZero() || end.Before(deadline) {
+			return end
+		}
+	}
+	return deadline
 }

@@ -32,6 +32,9 @@ func (x *Exchange) beginResponse() {
 		return
 	case upstream.Fixed:
 		if x.reply.Length <= maxBuffered {
+			if int64(x.conn.Buffered()) < x.reply.Length {
+				x.extendReplyDeadline(time.Now())
+			}
 			x.endReply(x.conn.ReadFixed(resp))
 			return
 		}
@@ -56,13 +59,16 @@ func (x *Exchange) beginResponse() {
 func (x *Exchange) endReply(err error) {
 	x.endAttempt(err == nil && x.reply.KeepAlive)
 	if err != nil {
-		x.Err = bodyFailure(err)
+		x.Err = x.bodyFailure(err)
 	}
 }
 
-func bodyFailure(err error) *Error {
+func (x *Exchange) bodyFailure(err error) *Error {
 	switch {
 	case errors.Is(err, upstream.ErrTimeout):
+		if _, left := x.timeLeft(time.Now()); !left {
+			return ErrDeadline
+		}
 		return ErrReplyTimeout
 	case errors.Is(err, upstream.ErrMalformed):
 		return ErrBadReply
@@ -213,24 +219,17 @@ func (s *stream) splice(client *net.TCPConn) error {
 		n, err := x.conn.Splice(client, splicePart)
 		x.bytesOut += n
 		switch {
-		case err == nil && n == 0:
-			return s.fail(upstream.ErrTruncated)
+		case err == nil && n > 0:
 		case err == nil:
+			return s.fail(upstream.ErrTruncated)
 		case n > 0 && errors.Is(err, os.ErrDeadlineExceeded):
 			// Slow, but moving: the time limit is on the next bytes. It may
 			// not run past the route's.
-			if _, ok := x.timeLeft(time.Now()); !ok {
+			if _, left := x.timeLeft(time.Now()); !left {
 				return s.fail(upstream.ErrTimeout)
 			}
-		case x.conn.Waiting(), errors.Is(err, syscall.EPIPE):
-			// The endpoint has more to give: it is the client that does not
-			// take it.
-			x.gone = true
-			return err
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return s.fail(upstream.ErrTimeout)
 		default:
-			return s.fail(upstream.ErrTruncated)
+			return s.spliceFailed(err)
 		}
 	}
 	return nil
@@ -278,19 +277,39 @@ func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
 // the client's connection without ending the message, so that it cannot be
 // taken for complete.
 func (s *stream) fail(err error) error {
-	s.failed = bodyFailure(err)
+	s.failed = s.x.bodyFailure(err)
 	return err
+}
+
+// spliceFailed finds out which side an error of the kernel's is of, which does
+// not tell: an endpoint that has more to send or is merely idle is not the one
+// that failed, unless what failed was the wait for it.
+func (s *stream) spliceFailed(err error) error {
+	data, ended := s.x.conn.Unread()
+	late := errors.Is(err, os.ErrDeadlineExceeded)
+	switch {
+	case data, errors.Is(err, syscall.EPIPE), !ended && !late:
+		s.x.gone = true
+		return err
+	case ended:
+		return s.fail(upstream.ErrTruncated)
+	}
+	return s.fail(upstream.ErrTimeout)
 }
 
 // extendDeadlines gives both sides their time for the next bytes.
 func (s *stream) extendDeadlines() {
 	x := s.x
 	now := time.Now()
-	deadline, _ := x.waitUntil(now)
-	_ = x.conn.SetReadDeadline(deadline) // a closed connection fails the read
+	x.extendReplyDeadline(now)
 	if d := x.snap.WriteTimeout; d > 0 {
 		_ = x.Ctx.Conn().SetWriteDeadline(now.Add(d)) // and this the write
 	}
+}
+
+// extendReplyDeadline gives the endpoint its time for the next bytes.
+func (x *Exchange) extendReplyDeadline(now time.Time) {
+	_ = x.conn.SetReadDeadline(x.waitUntil(now)) // a closed connection fails the read
 }
 
 // Close ends the exchange. fasthttp calls it once the body was written or
@@ -304,7 +323,11 @@ func (s *stream) Close() error {
 	if x.snap.WriteTimeout > 0 {
 		_ = x.Ctx.Conn().SetWriteDeadline(time.Time{}) // ours; fails only when closed
 	}
-	x.endAttempt(x.conn.Complete() && x.reply.KeepAlive && s.failed == nil && !x.gone)
+	complete := x.conn.Complete()
+	if !complete && s.failed == nil {
+		x.gone = true // not even the header went out
+	}
+	x.endAttempt(complete && x.reply.KeepAlive && s.failed == nil && !x.gone)
 	if s.failed != nil {
 		x.Err = s.failed
 	} else if x.gone {
@@ -326,7 +349,11 @@ func (s *stream) takeOver() {
 
 func (s *stream) writeRaw(client net.Conn) {
 	x := s.x
-	defer func() { x.server.recoverPanic(x, recover()) }()
+	server := x.server
+	if server.onEnd != nil {
+		defer server.onEnd(client)
+	}
+	defer func() { server.recoverPanic(x, recover()) }()
 	h := &x.Ctx.Response.Header
 	h.Del("Transfer-Encoding")
 	h.Del("Connection") // fasthttp has answered the client's keep-alive

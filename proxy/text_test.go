@@ -225,8 +225,13 @@ func isReset(err error) bool {
 func describe(e *event) string {
 	text := fmt.Sprintf("%d %s", e.Status, e.Source)
 	for _, p := range []struct{ name, value string }{
-		{"route", e.Route}, {"upstream", e.Upstream}, {"reason", e.Reason}, {"client", e.ClientIP.String()},
-		{"attempts", strconv.Itoa(e.Attempts)}, {"in", strconv.FormatInt(e.BytesIn, 10)}, {"out", strconv.FormatInt(e.BytesOut, 10)},
+		{"route", e.Route},
+		{"upstream", e.Upstream},
+		{"reason", e.Reason},
+		{"client", e.ClientIP.String()},
+		{"attempts", strconv.Itoa(e.Attempts)},
+		{"in", strconv.FormatInt(e.BytesIn, 10)},
+		{"out", strconv.FormatInt(e.BytesOut, 10)},
 	} {
 		if p.value != "" && p.value != "0" && p.value != "127.0.0.1" {
 			text += " " + p.name + "=" + p.value

@@ -101,8 +101,7 @@ func (p *program) run(args []string) int {
 		}
 		command, ok := commands[args[0]]
 		if !ok {
-			fmt.Fprintf(p.stderr, "velocity: unknown command %q; see velocity --help\n", args[0])
-			return exitUsage
+			return p.unknown(args[0])
 		}
 		return command(args[1:])
 	}
@@ -110,31 +109,49 @@ func (p *program) run(args []string) int {
 }
 
 func (p *program) help(args []string, commands map[string]func([]string) int) int {
-	if len(args) == 1 && commands[args[0]] != nil {
-		return commands[args[0]]([]string{"--help"})
+	if len(args) == 0 {
+		fmt.Fprint(p.stdout, usage)
+		return exitOK
 	}
-	fmt.Fprint(p.stdout, usage)
-	return exitOK
+	command, ok := commands[args[0]]
+	if !ok {
+		return p.unknown(args[0])
+	}
+	return command([]string{"--help"})
 }
 
-// flags returns a flag set that prints text as its help. Parse errors go to
-// stderr in one line.
-func (p *program) flags(name, text string) *flag.FlagSet {
+func (p *program) unknown(command string) int {
+	fmt.Fprintf(p.stderr, "velocity: unknown command %q; see velocity --help\n", command)
+	return exitUsage
+}
+
+// flags returns the flags of a command, "" for running the gateway, with help
+// as their help.
+func (p *program) flags(command, help string) flags {
+	name := strings.TrimSpace("velocity " + command)
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.Usage = func() { fmt.Fprint(p.stdout, text) }
-	return fs
+	fs.Usage = func() {} // the package calls it for errors too
+	return flags{FlagSet: fs, help: help}
+}
+
+// flags are a command's flags and the text that --help prints.
+type flags struct {
+	*flag.FlagSet
+	help string
 }
 
 // parse parses flags that may stand before and after the operands, and returns
-// the operands. done tells that the command ends here with code.
-func (p *program) parse(fs *flag.FlagSet, args []string) (operands []string, code int, done bool) {
+// the operands. Help goes to stdout, an error to stderr in one line. done tells
+// that the command ends here with code.
+func (p *program) parse(fs flags, args []string) (operands []string, code int, done bool) {
 	for {
 		if err := fs.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
+				fmt.Fprint(p.stdout, fs.help)
 				return nil, exitOK, true
 			}
-			fmt.Fprintf(p.stderr, "velocity: %v; see velocity %s --help\n", err, strings.TrimPrefix(fs.Name(), "velocity "))
+			fmt.Fprintf(p.stderr, "velocity: %v; see %s --help\n", err, fs.Name())
 			return nil, exitUsage, true
 		}
 		if fs.NArg() == 0 {

@@ -17,7 +17,7 @@ const defaultConfig = "configs/gateway.yaml"
 
 // gateway runs the gateway until it is told to stop.
 func (p *program) gateway(args []string) int {
-	fs := p.flags("velocity", usage)
+	fs := p.flags("", usage)
 	path := fs.String("config", defaultConfig, "")
 	showVersion := fs.Bool("version", false, "")
 	operands, code, done := p.parse(fs, args)

@@ -45,14 +45,19 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 		}
 		g.metrics.Reloaded(result, time.Now())
 	}()
-	c, err := config.Load(g.options.ConfigPath, g.options.Env)
+	var c *config.Config
+	err = aside(func() (err error) {
+		c, err = config.Load(g.options.ConfigPath, g.options.Env)
+		return err
+	})
 	if err != nil {
 		g.failReload(err)
 		return false, err
 	}
+	// Watched before it is applied, which takes time and may fail.
+	g.watchFiles(c)
 	if running := g.running.Load(); running != nil && running.plan.config.Hash() == c.Hash() {
 		g.noteReload(nil, nil)
-		g.watchFiles(c)
 		return false, nil
 	}
 	if err := g.apply(ctx, c); err != nil {
@@ -69,6 +74,11 @@ var errDraining = errors.New("reload configuration: the gateway is stopping")
 func (g *Gateway) failReload(err error) {
 	var problems config.Problems
 	errors.As(err, &problems)
+	if r := g.running.Load(); r != nil && r.plan.config.Server.Watch {
+		for _, p := range problems {
+			g.watch.add(p.File) // its author is about to mend it
+		}
+	}
 	g.noteReload(err, problems)
 	g.log.Error("configuration refused, the running one stays", zap.Error(err))
 }
@@ -79,25 +89,42 @@ func (g *Gateway) noteReload(err error, problems config.Problems) {
 
 // apply builds, warms and swaps. Nothing before the swap changes what runs,
 // and nothing after it can fail.
-func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
-	p, err := build(c, g.living, g.registry)
+func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
+	defer func() {
+		if err != nil {
+			g.retainMetrics() // forget handles of what will not run
+		}
+	}()
+	var p *plan
+	err = aside(func() (err error) {
+		p, err = build(c, g.living, g.registry)
+		return err
+	})
 	if err != nil {
-		g.retainMetrics() // forget handles of what will not run
 		return err
 	}
-	next := &running{plan: p, at: time.Now(), revision: 1}
+	next := &running{plan: p, at: time.Now(), revision: 1, since: make(map[*upstream.Endpoint]time.Time, len(p.endpoints))}
+	for _, e := range p.endpoints {
+		next.since[e] = next.at
+	}
 	before := g.running.Load()
 	if before != nil {
 		next.revision = before.revision + 1
+		for e, since := range before.since {
+			if _, stays := next.since[e]; stays {
+				next.since[e] = since
+			}
+		}
 	}
 	handler, exposed, err := g.adminHandlers(c)
 	if err != nil {
 		return err
 	}
+	p.snapshot.Local = local(c, g.ready.Load, exposed)
+	// Last of what can fail, since it opens a file.
 	if err := g.openAccessLog(c, before, next); err != nil {
 		return err
 	}
-	p.snapshot.Local = local(c, g.ready.Load, exposed)
 
 	g.watchHealth(p)
 	warmed, cancel := context.WithTimeout(ctx, warmTime)
@@ -129,7 +156,6 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 		g.retireAccessLog(before.accessLog)
 	}
 	g.acceptorSettings(c)
-	g.watchFiles(c)
 	for _, w := range g.warnings(p, before) {
 		g.log.Warn("configuration: " + w)
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/salgue441/velocity/internal/config"
 	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy"
+	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 // ErrForced is returned by Run when a second signal ended the wait for
@@ -82,6 +83,7 @@ type running struct {
 	accessLog *accessLog
 	at        time.Time
 	revision  uint64
+	since     map[*upstream.Endpoint]time.Time // when each endpoint became part of what runs
 }
 
 // New loads the configuration and builds a gateway from it. It opens no
@@ -110,25 +112,42 @@ func New(o Options) (*Gateway, error) {
 		g.log.Error("panic while serving a request",
 			zap.String("request_id", id), zap.Any("panic", recovered), zap.ByteString("stack", debug.Stack()))
 	})
+	g.proxy.NotifyEnded(func(net.Conn) { g.acceptor.ended() })
 	g.checker = health.New(health.Options{OnChange: g.healthChanged})
 	if g.watch, err = newWatcher(log); err != nil {
 		log.Warn("watch configuration: changes need SIGHUP", zap.Error(err))
 	}
 	if err := g.listen(c); err != nil {
-		g.checker.Close()
+		g.abandon()
 		return nil, err
 	}
-	return g, g.start(c)
+	if err := g.start(c); err != nil {
+		g.abandon()
+		return nil, err
+	}
+	return g, nil
+}
+
+// abandon ends what New has begun when it cannot finish.
+func (g *Gateway) abandon() {
+	if g.acceptor != nil {
+		g.acceptor.ln.Close()
+	}
+	if g.adminLn != nil {
+		g.adminLn.Close()
+	}
+	if g.watch != nil {
+		g.watch.close()
+	}
+	g.checker.Close()
 }
 
 // start applies the first configuration.
 func (g *Gateway) start(c *config.Config) error {
 	g.applying.Lock()
 	defer g.applying.Unlock()
-	err := g.apply(context.Background(), c)
-	if err != nil {
-		g.closeListeners()
-		g.checker.Close()
+	g.watchFiles(c)
+	if err := g.apply(context.Background(), c); err != nil {
 		return err
 	}
 	g.metrics.Reloaded(telemetry.ReloadApplied, time.Now())
@@ -150,13 +169,11 @@ func (g *Gateway) listen(c *config.Config) error {
 	}
 	admin, err := net.Listen(network(c.Admin.Host), net.JoinHostPort(c.Admin.Host, strconv.Itoa(c.Admin.Port)))
 	if err != nil {
-		ln.Close()
 		return fmt.Errorf("listen for management (admin.host, admin.port): %w", err)
 	}
 	if c.Admin.TLS.CertFile != "" {
 		cfg, err := adminTLS(&c.Admin.TLS)
 		if err != nil {
-			ln.Close()
 			admin.Close()
 			return err
 		}
@@ -316,18 +333,18 @@ func (g *Gateway) stop(cancel context.CancelFunc, signals <-chan os.Signal) (err
 	limit := time.Duration(s.Timeout)
 	g.log.Info("draining: waiting for requests under way",
 		zap.Int64("connections", g.acceptor.open.Load()), zap.Duration("at_most", limit))
+	ctx, done := context.WithTimeout(context.Background(), limit)
+	defer done()
 	idle := func() bool { return g.acceptor.open.Load() == 0 }
-	if !wait(min(closing, limit), signals, idle) {
+	if !wait(min(closing, limit/2), signals, idle) {
 		return ErrForced
 	}
-	ctx, done := context.WithTimeout(context.Background(), max(limit-closing, time.Millisecond))
-	defer done()
 	ended := make(chan error, 1)
 	go func() { ended <- g.shutdownServers(ctx) }()
 	for {
 		select {
 		case err := <-ended:
-			if err != nil {
+			if err != nil && !idle() {
 				g.log.Warn("drain: time is up, closing what is under way",
 					zap.Int64("connections", g.acceptor.open.Load()))
 			}
@@ -371,7 +388,7 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 		a.setLimit(0)
 	}
 	if gate := g.acceptor.current.Load(); gate != nil {
-		gate.Close()
+		gate.shut()
 	}
 	if g.admin != nil {
 		ctx, done := context.WithTimeout(context.Background(), time.Second)
@@ -386,13 +403,6 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 	}
 	g.log.Info("stopped")
 	_ = g.log.Sync() // stderr need not support it
-}
-
-func (g *Gateway) closeListeners() {
-	g.acceptor.ln.Close()
-	if g.adminLn != nil {
-		g.adminLn.Close()
-	}
 }
 
 // healthChanged logs what the checker found.

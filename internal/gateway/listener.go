@@ -46,13 +46,11 @@ func (a *acceptor) run() {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			if !passing(err) {
-				a.onPause(err)
+			if passing(err) {
+				continue
 			}
+			a.onPause(err)
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			if pause == time.Second || errors.Is(err, syscall.EMFILE) {
-				a.onPause(err)
-			}
 			<-time.After(pause)
 			continue
 		}
@@ -96,7 +94,7 @@ func (a *acceptor) setLimit(n int) {
 // serve makes g the server's listener from now on.
 func (a *acceptor) serve(g *gate) {
 	if old := a.current.Swap(g); old != nil {
-		old.Close()
+		old.shut()
 	}
 }
 
@@ -141,9 +139,12 @@ func (g *gate) Accept() (net.Conn, error) {
 
 // Close implements net.Listener.
 func (g *gate) Close() error {
-	g.once.Do(func() { close(g.done) })
+	g.shut()
 	return nil
 }
+
+// shut makes Accept return. It may be called more than once.
+func (g *gate) shut() { g.once.Do(func() { close(g.done) }) }
 
 // Addr implements net.Listener.
 func (g *gate) Addr() net.Addr { return g.addr }

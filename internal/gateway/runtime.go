@@ -195,7 +195,7 @@ func (g *Gateway) Upstreams() []admin.Upstream {
 		checks := g.checker.Status(u.upstream.Name())
 		v := admin.Upstream{Name: u.upstream.Name(), Algorithm: state.Algorithm, Endpoints: make([]admin.Endpoint, len(state.Endpoints))}
 		for j, e := range state.Endpoints {
-			v.Endpoints[j] = endpointView(e, r.at, checks)
+			v.Endpoints[j] = endpointView(e, r.since[e], checks)
 		}
 		out[i] = v
 	}

@@ -57,7 +57,7 @@ func (g *Gateway) ensureServer(want serverSettings) {
 		CloseOnShutdown:              true,
 		Logger:                       quiet{g.log},
 		ConnState: func(_ net.Conn, state fasthttp.ConnState) {
-			if state == fasthttp.StateClosed || state == fasthttp.StateHijacked {
+			if state == fasthttp.StateClosed { // of those in StateHijacked g.proxy tells
 				g.acceptor.ended()
 			}
 		},

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 
 	"github.com/valyala/fasthttp"
 
@@ -61,6 +60,9 @@ type Reply struct {
 func (c *Conn) ReadReply(h *fasthttp.ResponseHeader, head bool) (Reply, error) {
 	for {
 		block, err := c.peekBlock()
+		if err == ErrClosed && c.interim > 0 { // it was alive, so the request is not to be repeated
+			err = malformed("none after an interim one")
+		}
 		if err != nil {
 			return Reply{}, err
 		}
@@ -171,10 +173,10 @@ func (c *Conn) peekBlock() ([]byte, error) {
 			if err == bufio.ErrBufferFull {
 				return nil, malformed("header block larger than 32 KiB")
 			}
-			if err == io.EOF && len(b) > 0 {
-				return nil, malformed("header block cut short")
+			if err = c.readError(err, ErrClosed); err == ErrClosed && len(b) > 0 {
+				err = malformed("header block cut short")
 			}
-			return nil, c.readError(err, ErrClosed)
+			return nil, err
 		}
 		seen = len(b)
 	}
