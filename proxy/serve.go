@@ -169,7 +169,7 @@ func (x *Exchange) readHost() bool {
 			}
 		}
 	}
-	if len(name) > 1 && name[len(name)-1] == '.' {
+	if len(name) > 0 && name[len(name)-1] == '.' {
 		name = name[:len(name)-1]
 	}
 	if upper {
