@@ -83,6 +83,29 @@ func TestTooLargeWhileStreaming(t *testing.T) {
 	}
 }
 
+// TestBadReplyIsExplained tells operators what clients are not told.
+func TestBadReplyIsExplained(t *testing.T) {
+	replies := []string{"HTTP/1.1 200 OK\r\nX A: secret\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsecret\r\n"}
+	b := newBackend(t, func(p *peer) {
+		p.request()
+		p.write(replies[p.number-1])
+	})
+	s := newSite(t, "upstream u $1\nroute r /a upstream=u", b.url)
+	s.proxy.NotifyBadReply(func(_, _ string, cause error) { s.causes <- cause })
+	c := s.dial()
+	for _, want := range []string{"malformed reply: field name", "malformed reply: malformed chunked body: chunk size"} {
+		c.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+		if status, _, _ := c.response(); status != 502 {
+			t.Errorf("got %d", status)
+		}
+		if cause := <-s.causes; cause.Error() != want {
+			t.Errorf("got %q, want %q", cause, want)
+		}
+	}
+	_ = c.Close()
+	s.settle(1)
+}
+
 // TestHintsComeAtOnce has the final reply wait for the client to have the hint,
 // and for the response before it to have arrived.
 func TestHintsComeAtOnce(t *testing.T) {

@@ -325,6 +325,7 @@ func (x *Exchange) waitUntil(now time.Time) time.Time {
 
 // failAttempt ends an attempt that brought no reply and classifies why.
 func (x *Exchange) failAttempt(err error) *Error {
+	x.blame(err)
 	e, failure := classifyFailure(err, x.connReused)
 	if failure != noFailure {
 		x.endpoint.Metrics.Failed(x.shard(), failure)

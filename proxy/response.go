@@ -64,6 +64,7 @@ func (x *Exchange) endReply(err error) {
 }
 
 func (x *Exchange) bodyFailure(err error) *Error {
+	x.blame(err)
 	switch {
 	case errors.Is(err, upstream.ErrTimeout):
 		if _, left := x.timeLeft(time.Now()); !left {

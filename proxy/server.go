@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 // Server runs the request line over the current snapshot.
@@ -21,6 +22,7 @@ type Server struct {
 	onPanic  func(recovered any, requestID string)
 	wire     wire
 	onEnd    func(net.Conn)
+	onBad    func(target, requestID string, cause error)
 }
 
 // NewServer returns a server without a snapshot: until the first Swap every
@@ -30,6 +32,18 @@ func NewServer(m *telemetry.GatewayMetrics, onPanic func(recovered any, requestI
 	s := &Server{metrics: m, onPanic: onPanic, wire: newWire()}
 	s.pool.New = func() any { return new(Exchange) }
 	return s
+}
+
+// NotifyBadReply has f told why a reply was not well-formed: from which endpoint
+// it came, to which request, and what is wrong, without the reply's bytes. It is
+// called before the first request.
+func (s *Server) NotifyBadReply(f func(target, requestID string, cause error)) { s.onBad = f }
+
+// blame tells of a reply that is not well-formed.
+func (x *Exchange) blame(err error) {
+	if f := x.server.onBad; f != nil && errors.Is(err, upstream.ErrMalformed) {
+		f(x.endpoint.Target, string(x.RequestID), err)
+	}
 }
 
 // NotifyEnded has f called when a connection ends that fasthttp has reported as

@@ -44,6 +44,7 @@ type site struct {
 	address   string
 	ended     chan struct{} // one for each connection that ended
 	panics    []string
+	causes    chan error // why replies were not well-formed
 
 	noServerLimits bool // the server has no time limits of its own
 
@@ -81,6 +82,7 @@ func prepareSite(t testing.TB, text string, targets ...string) *site {
 		upstreams: map[string]*upstream.Upstream{},
 		routes:    map[string]*Route{},
 		ended:     make(chan struct{}, 64),
+		causes:    make(chan error, 64),
 	}
 	s.snapshot = &Snapshot{
 		RequestIDHeader: "X-Request-Id",
