@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -42,7 +43,7 @@ func TestAllocStages(t *testing.T) {
 		}
 	}
 	f("parse", func() {
-		if err := x.fields.parse(raw); err != nil {
+		if err := x.fields.parse(raw, 100, DropUnderscores); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -59,7 +60,7 @@ func TestAllocStages(t *testing.T) {
 	})
 	f("phases", func() {
 		x.arena, x.entered = x.arena[:0], 0
-		if err := x.fields.parse(raw); err != nil || !x.enterPhases() {
+		if err := x.fields.parse(raw, 100, DropUnderscores); err != nil || !x.enterPhases() {
 			t.Fatal(err)
 		}
 		OwnResponse(x.Ctx)
@@ -167,7 +168,7 @@ func TestAllocLine(t *testing.T) {
 				// left, which allocates its reader.
 				most = 1.01
 			}
-			l := newWire(t, fullConfig, request, reply)
+			l := newLoop(t, fullConfig, request, reply)
 			if n := fewest(func() float64 { return l.allocs(t, 300) }); n > most {
 				t.Errorf("%.3f allocations a request", n)
 			}
@@ -205,7 +206,7 @@ func fewest(measure func() float64) float64 {
 }
 
 // allocs returns the allocations of the process per request.
-func (l *wire) allocs(t testing.TB, n int) float64 {
+func (l *loop) allocs(t testing.TB, n int) float64 {
 	t.Helper()
 	for range 20 {
 		l.roundTrip(t)
@@ -227,6 +228,8 @@ type staticConn struct {
 
 func (c staticConn) RemoteAddr() net.Addr { return c.remote }
 func (c staticConn) LocalAddr() net.Addr  { return c.remote }
+
+func (staticConn) SetWriteDeadline(time.Time) error { return nil }
 
 func contextFor(t testing.TB, request string) *fasthttp.RequestCtx {
 	t.Helper()

@@ -74,7 +74,10 @@ var (
 	ErrHeaderTooLarge = newError(FromClient, "header_too_large", 431, Never, "The header of the request is larger than the gateway accepts.")
 	ErrNoRoute        = newError(FromClient, "no_route", 404, Never, "No route matches the host and path of the request.")
 	ErrMethod         = newError(FromClient, "method_not_allowed", 405, Never, "Routes match the host and path of the request, but not its method.")
-	ErrConnectMethod  = newError(FromClient, "method_not_implemented", 501, Never, "The gateway does not tunnel: CONNECT is not supported.")
+	ErrURITooLong     = newError(FromClient, "uri_too_long", 414, Never, "The request target is longer than the gateway accepts.")
+	ErrBodyTooLarge   = newError(FromClient, "body_too_large", 413, Never, "The body of the request is larger than this route accepts.")
+	ErrExpectation    = newError(FromClient, "expectation_failed", 417, Never, "The gateway meets no expectation but 100-continue.")
+	ErrMethodRefused  = newError(FromClient, "method_not_implemented", 501, Never, "The gateway does not support CONNECT and TRACE.")
 	ErrVersion        = newError(FromClient, "version_not_supported", 505, Never, "The gateway speaks HTTP/1.0 and HTTP/1.1 on this port.")
 	ErrClientClosed   = newError(FromClient, "client_closed", 499, Never, "The client closed the connection before the answer was complete.")
 	ErrHandshake      = newError(FromClient, "bad_handshake", 400, Never, "The WebSocket handshake of the request is not well-formed.")
@@ -108,7 +111,8 @@ var (
 func Errors() []*Error {
 	return []*Error{
 		ErrBadRequest, ErrBadFraming, ErrBadHeader, ErrBadHost, ErrBadPath, ErrEncodedSlash, ErrBodyRead, ErrRequestTimeout,
-		ErrHeaderTooLarge, ErrNoRoute, ErrMethod, ErrConnectMethod, ErrVersion, ErrClientClosed, ErrHandshake, ErrUpgradeVersion,
+		ErrHeaderTooLarge, ErrURITooLong, ErrBodyTooLarge, ErrExpectation,
+		ErrNoRoute, ErrMethod, ErrMethodRefused, ErrVersion, ErrClientClosed, ErrHandshake, ErrUpgradeVersion,
 		ErrNotReady, ErrPanic, ErrDeadline, ErrExhausted, ErrDraining, ErrNoHealthy,
 		ErrConnect, ErrConnectTimeout, ErrStale, ErrReset, ErrReplyTimeout, ErrBadReply, ErrTruncated,
 		ErrTunnelIdle, ErrTunnelExpired, ErrTunnelDrained,

@@ -39,6 +39,9 @@ func (x *Exchange) forward() {
 	state := r.Upstream.State()
 	ep := state.Pick(uint64(x.shard()), &x.tried)
 	if ep == nil {
+		state, ep = x.pickAfterReload(state)
+	}
+	if ep == nil {
 		x.refuse(ErrNoHealthy)
 		return
 	}
@@ -74,6 +77,20 @@ func (x *Exchange) forward() {
 	if x.Err == nil {
 		x.beginResponse()
 	}
+}
+
+// pickAfterReload chooses for a request that began before a reload and holds
+// endpoints which that has retired: one of those that took their place or, if
+// its whole upstream is gone, a retired one. The request was here first.
+func (x *Exchange) pickAfterReload(state *upstream.State) (*upstream.State, *upstream.Endpoint) {
+	if x.server.Snapshot() == x.snap {
+		return state, nil
+	}
+	if now := x.Route.Upstream.State(); now != state {
+		x.tried.Reset()
+		return now, now.Pick(uint64(x.shard()), &x.tried)
+	}
+	return state, state.PickRetired()
 }
 
 // rewritePath makes the path that the upstream sees. It may have parts that the
@@ -166,6 +183,7 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 		return upstream.ErrClosed
 	}
 	conn.Await(now, deadline, (*watcher)(x))
+	conn.SetRelay(x)
 	x.writeHead(x.endpoint)
 	incomplete := false
 	err := x.send(conn)
@@ -201,6 +219,9 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 // send writes the head together with a buffered body.
 func (x *Exchange) send(conn *upstream.Conn) error {
 	b := &x.body
+	if trailer := b.chunks.Trailer(); b.stream == nil && len(trailer) > 0 {
+		return x.sendWithTrailer(conn, trailer)
+	}
 	if len(b.buf) == 0 || b.stream != nil {
 		_, err := conn.Write(x.head)
 		return err
@@ -263,7 +284,7 @@ func (x *Exchange) sendStream(conn *upstream.Conn) (incomplete bool, err error) 
 			continue
 		}
 		if chunked {
-			_, err = conn.Write(lastChunk)
+			_, err = conn.Write(appendLastChunk(buf[:0], b.chunks.Trailer()))
 		}
 		return false, err
 	}
@@ -284,7 +305,22 @@ func (x *Exchange) sendRest(conn *upstream.Conn, buf, rest []byte) error {
 // chunkRoom is the space before a part for its chunk-size line.
 const chunkRoom = 10
 
-var lastChunk = []byte("0\r\n\r\n")
+// appendLastChunk ends a chunked body.
+func appendLastChunk(dst, trailer []byte) []byte {
+	return append(append(append(dst, "0\r\n"...), trailer...), "\r\n"...)
+}
+
+// sendWithTrailer writes the head together with a buffered body that has trailer
+// fields, as a chunk.
+func (x *Exchange) sendWithTrailer(conn *upstream.Conn, trailer []byte) error {
+	if n := len(x.body.buf); n > 0 {
+		x.head = append(strconv.AppendInt(x.head, int64(n), 16), "\r\n"...)
+		x.head = append(append(x.head, x.body.buf...), "\r\n"...)
+	}
+	x.head = appendLastChunk(x.head, trailer)
+	_, err := conn.Write(x.head)
+	return err
+}
 
 // sendPart writes part[chunkRoom:] in one system call, as a chunk if asked.
 func (x *Exchange) sendPart(conn *upstream.Conn, part []byte, chunked bool) error {
@@ -328,6 +364,7 @@ func (x *Exchange) waitUntil(now time.Time) time.Time {
 
 // failAttempt ends an attempt that brought no reply and classifies why.
 func (x *Exchange) failAttempt(err error) *Error {
+	x.blame(err)
 	e, failure := classifyFailure(err, x.connReused)
 	x.gone = e == ErrClientClosed
 	if failure != noFailure {

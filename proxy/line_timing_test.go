@@ -14,7 +14,7 @@ func BenchmarkLine(b *testing.B) {
 	const plain = "upstream u $1\nroute r /v1/* upstream=u\nforward x-forwarded"
 	f := func(name, config, request, reply string) {
 		b.Run(name, func(b *testing.B) {
-			w := newWire(b, config, request, reply)
+			w := newLoop(b, config, request, reply)
 			w.roundTrip(b)
 			b.ReportAllocs()
 			for b.Loop() {
@@ -49,7 +49,7 @@ func BenchmarkStages(b *testing.B) {
 	x := s.proxy.acquire(ctx)
 	raw := ctx.Request.Header.RawHeaders()
 	parse := func() {
-		if err := x.fields.parse(raw); err != nil {
+		if err := x.fields.parse(raw, 100, DropUnderscores); err != nil {
 			b.Fatal(err)
 		}
 	}

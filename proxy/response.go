@@ -69,6 +69,7 @@ func (x *Exchange) endReply(err error) {
 }
 
 func (x *Exchange) bodyFailure(err error) *Error {
+	x.blame(err)
 	switch {
 	case errors.Is(err, upstream.ErrAbandoned):
 		return ErrClientClosed
@@ -109,8 +110,21 @@ func (x *Exchange) dropHopByHop(h *fasthttp.ResponseHeader) {
 	if set&upstream.HasTE != 0 {
 		h.Del("TE")
 	}
-	if set&upstream.HasTrailer != 0 {
+	if set&upstream.HasTrailer != 0 && (x.reply.Framing != upstream.Chunked || x.http10) {
 		h.Del("Trailer") // also forgets the names, which would force chunking
+	}
+}
+
+// passTrailer has the trailer fields of a chunked reply written behind its last
+// chunk.
+func (x *Exchange) passTrailer() {
+	h := &x.Ctx.Response.Header
+	rest := x.conn.Trailer()
+	for line, rest, ok := syntax.CutLine(rest); ok; line, rest, ok = syntax.CutLine(rest) {
+		name, value, _ := bytes.Cut(line, []byte(": "))
+		if h.AddTrailerBytes(name) == nil { // refused names were left out already
+			h.AddBytesKV(name, value)
+		}
 	}
 }
 
@@ -190,15 +204,19 @@ func (s *stream) Read(p []byte) (int, error) {
 		s.flushed = true
 		s.extendDeadlines()
 		n, err := s.x.conn.ReadBody(p)
-		if err != nil && err != io.EOF {
+		s.x.bytesOut += int64(n)
+		switch {
+		case err == io.EOF:
+			s.x.passTrailer()
+		case err != nil:
 			err = s.fail(err)
 		}
-		s.x.bytesOut += int64(n)
 		return n, err
 	}
 	if err := s.pump(s.x.Ctx.Conn(), true); err != nil {
 		return 0, err
 	}
+	s.x.passTrailer()
 	return 0, io.EOF
 }
 
@@ -366,7 +384,7 @@ func (s *stream) takeOver() {
 
 func (s *stream) writeRaw(client net.Conn) {
 	x := s.x
-	defer x.server.recoverPanic(x)
+	defer func() { x.server.recoverPanic(x, recover()) }()
 	h := &x.Ctx.Response.Header
 	h.Del("Transfer-Encoding")
 	h.Del("Connection") // fasthttp has answered the client's keep-alive

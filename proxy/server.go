@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 // Server runs the request line over the current snapshot.
@@ -21,15 +22,29 @@ type Server struct {
 	onPanic  func(recovered any, requestID string)
 	hijacks  hijacks
 	tunnels  tunnels
+	wire     wire
+	onBad    func(target, requestID string, cause error)
 }
 
 // NewServer returns a server without a snapshot: until the first Swap every
 // request is answered 503. onPanic is told of each panic that a request met;
 // it may be nil.
 func NewServer(m *telemetry.GatewayMetrics, onPanic func(recovered any, requestID string)) *Server {
-	s := &Server{metrics: m, onPanic: onPanic}
+	s := &Server{metrics: m, onPanic: onPanic, wire: newWire()}
 	s.pool.New = func() any { return new(Exchange) }
 	return s
+}
+
+// NotifyBadReply has f told why a reply was not well-formed: from which endpoint
+// it came, to which request, and what is wrong, without the reply's bytes. It is
+// called before the first request.
+func (s *Server) NotifyBadReply(f func(target, requestID string, cause error)) { s.onBad = f }
+
+// blame tells of a reply that is not well-formed.
+func (x *Exchange) blame(err error) {
+	if f := x.server.onBad; f != nil && errors.Is(err, upstream.ErrMalformed) {
+		f(x.endpoint.Target, string(x.RequestID), err)
+	}
 }
 
 // Swap makes next the snapshot of the requests that come from now on, and
@@ -45,17 +60,26 @@ func (s *Server) Drain() { s.draining.Store(true) }
 
 // Handle serves one request: it is the fasthttp handler.
 func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
-	x := s.acquire(ctx)
+	x := takeWaiting(ctx)
+	admitted := x != nil
+	if x == nil {
+		x = s.acquire(ctx)
+	}
 	if x == nil {
 		writeError(ctx, ErrNotReady, nil, nil)
 		return
 	}
-	defer s.recoverPanic(x)
-	s.serve(x)
+	defer func() { s.recoverPanic(x, recover()) }()
+	if admitted || x.admit() {
+		x.answer()
+	}
+	x.finish()
+	x.leaveBody()
 	if x.upgrade.accepted {
 		s.openTunnel(x)
 		return
 	}
+	x.flushResponse()
 	if s.draining.Load() || x.upgrade.protocol != "" {
 		ctx.SetConnectionClose() // bytes behind a refused upgrade are no request
 	}
@@ -84,11 +108,11 @@ func (s *Server) release(x *Exchange) {
 }
 
 // recoverPanic turns a panic of one request into a 500 and keeps the process
-// alive. The exchange is not pooled again: its state is unknown.
-func (s *Server) recoverPanic(x *Exchange) {
-	r := recover()
+// alive. r is what was recovered; nil does nothing and reports false. The
+// exchange is not pooled again: its state is unknown.
+func (s *Server) recoverPanic(x *Exchange, r any) bool {
 	if r == nil {
-		return
+		return false
 	}
 	s.metrics.Panicked()
 	if s.onPanic != nil {
@@ -107,16 +131,19 @@ func (s *Server) recoverPanic(x *Exchange) {
 		x.Err = ErrPanic
 		s.record(x)
 	}
+	return true
 }
 
-// Expect lets a client that waits for 100 Continue send its body: it is
-// fasthttp's ExpectHandler. The write deadline still is that of the last
-// response, which may have passed while the connection was idle.
-func (s *Server) Expect(ctx *fasthttp.RequestCtx) int {
-	if snap := s.snapshot.Load(); snap != nil && snap.WriteTimeout > 0 {
-		_ = ctx.Conn().SetWriteDeadline(time.Now().Add(snap.WriteTimeout)) // fails only when closed, as the write will
+// flushResponse has fasthttp send the response before it serves the next
+// request of a client that pipelines: that may take long, and interim replies
+// to it must not overtake this response. A write deadline of the handler's own
+// has that effect; it is the one that fasthttp would set.
+func (x *Exchange) flushResponse() {
+	var deadline time.Time
+	if d := x.snap.WriteTimeout; d > 0 {
+		deadline = time.Now().Add(d)
 	}
-	return fasthttp.StatusContinue
+	_ = x.Ctx.SetWriteDeadline(deadline) // fails only when closed, as the write will
 }
 
 // HandleReadError answers a request whose header fasthttp could not read: it is

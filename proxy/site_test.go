@@ -44,6 +44,7 @@ type site struct {
 	address   string
 	ended     chan struct{} // one for each connection that ended
 	panics    []string
+	causes    chan error // why replies were not well-formed
 
 	noServerLimits bool                    // the server has no time limits of its own
 	handler        fasthttp.RequestHandler // instead of the proxy's
@@ -82,6 +83,7 @@ func prepareSite(t testing.TB, text string, targets ...string) *site {
 		upstreams: map[string]*upstream.Upstream{},
 		routes:    map[string]*Route{},
 		ended:     make(chan struct{}, 64),
+		causes:    make(chan error, 64),
 	}
 	s.snapshot = &Snapshot{
 		RequestIDHeader: "X-Request-Id",
@@ -112,6 +114,8 @@ func (s *site) newServer() *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler:                      s.proxy.Handle,
 		ErrorHandler:                 s.proxy.HandleReadError,
+		ExpectHandler:                s.proxy.Expect,
+		HeaderReceived:               s.proxy.HeaderReceived,
 		ReadTimeout:                  30 * time.Second,
 		WriteTimeout:                 30 * time.Second,
 		ReadBufferSize:               16 << 10,
@@ -179,9 +183,10 @@ func (silent) Printf(string, ...any) {}
 //	forward KIND…                 x-forwarded, forwarded, via
 //	keep-id                       keep the client's request ID
 //	limits read=D write=D         the snapshot's time limits
+//	hygiene max=N uri=N underscores=reject
 //	upstream NAME TARGET… max=N wait=D connect=D no-keep-alive weights=N,N
 //	route NAME PATH methods=M,M host=… upstream=… to-host=… strip=… template=…
-//	      pattern=… replace=… slashes=keep timeout=D reply=D retries=N floor=N percent=N
+//	      pattern=… replace=… slashes=keep timeout=D reply=D retries=N floor=N percent=N max-body=N
 //	request ROUTE VERB NAME VALUE     header edit, VERB is set, add or remove
 //	response ROUTE VERB NAME VALUE
 //	cors ROUTE origins=O,O methods=M,M headers=H,H exposed=H,H max-age=D credentials private
@@ -210,6 +215,9 @@ func (s *site) build(text string) {
 			s.snapshot.KeepRequestID = true
 		case "limits":
 			s.snapshot.ReadTimeout, s.snapshot.WriteTimeout = w.duration("read"), w.duration("write")
+		case "hygiene":
+			s.snapshot.MaxHeaders, s.snapshot.MaxURIBytes = w.int("max", 0), w.int("uri", 0)
+			s.snapshot.Underscores = map[string]Underscores{"reject": RejectUnderscores, "keep": KeepUnderscores}[w.keys["underscores"]]
 		case "upstream":
 			s.addUpstream(w)
 		case "route":
@@ -291,6 +299,7 @@ func (s *site) newRoute(w line) *Route {
 		TargetHost:         w.keys["to-host"] == "target",
 		Timeout:            w.duration("timeout"),
 		ReplyTimeout:       w.duration("reply"),
+		MaxBodySize:        int64(w.int("max-body", 0)),
 		Retry:              RetryPolicy{Attempts: w.int("retries", 0), BudgetPercent: w.int("percent", 0), BudgetFloor: w.int("floor", 0)},
 	}
 	if h := w.keys["to-host"]; !r.TargetHost {
@@ -436,7 +445,7 @@ func dial(t testing.TB, address string) *net.TCPConn {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	return c.(*net.TCPConn) //nolint:errcheck // tcp was dialled
+	return c.(*net.TCPConn)
 }
 
 func (c *client) send(text string) {

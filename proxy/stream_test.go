@@ -169,7 +169,7 @@ func TestUpload(t *testing.T) {
 					fmt.Fprintf(&w, "%x\r\n%s\r\n", n, rest[:n])
 					rest = rest[n:]
 				}
-				w.WriteString("0\r\nX-Trailer: 1\r\n\r\n")
+				w.WriteString("0\r\n\r\n")
 			}
 			_, _ = c.ReadFrom(&w)
 		}()
@@ -252,7 +252,7 @@ func TestEarlyAnswer(t *testing.T) {
 		p.write(reply)
 		_ = p.Conn.(interface{ CloseWrite() error }).CloseWrite()
 		_, _ = io.Copy(io.Discard, p.br)
-	} //nolint:errcheck // a TCP connection
+	}
 	f("with a length, stays", "Content-Length: 100000000", 1, stays)
 	f("with a length, closes", "Content-Length: 100000000", 1, closes)
 	f("chunked, stays", "Transfer-Encoding: chunked", -1, stays)

@@ -78,6 +78,18 @@ type Server struct {
 	// answered 431. It is also the size of each connection's read buffer.
 	MaxHeaderBytes Size `yaml:"max_header_bytes" default:"16384" min:"1024" max:"16777216"`
 
+	// MaxURIBytes bounds the request target, path and query together; more is
+	// answered 414. 0 leaves it to `max_header_bytes`.
+	MaxURIBytes Size `yaml:"max_uri_bytes" default:"8KiB" min:"0" max:"16777216"`
+
+	// MaxBodySize bounds the body of a request; more is answered 413, by its
+	// Content-Length before anything is sent on, else as it comes. A route may
+	// say otherwise. 0 means no limit.
+	MaxBodySize Size `yaml:"max_body_size" default:"0" min:"0"`
+
+	// Headers bounds and cleans the header fields of requests.
+	Headers RequestFields `yaml:"headers"`
+
 	// MaxConnections bounds the open client connections; further ones wait in
 	// the accept queue of the kernel. 0 means no limit.
 	MaxConnections int `yaml:"max_connections" default:"0" min:"0"`
@@ -106,6 +118,19 @@ type Server struct {
 	// directory for temporary files that the configuration's path determines;
 	// `off` has none. It needs a restart.
 	TakeoverSocket string `yaml:"takeover_socket"`
+}
+
+// RequestFields bounds and cleans the header fields of requests.
+type RequestFields struct {
+	// MaxCount is how many fields a request may have; more is answered 431. 0
+	// means no limit but `max_header_bytes`.
+	MaxCount int `yaml:"max_count" default:"100" min:"0" max:"100000"`
+
+	// Underscores says what becomes of fields with an underscore in their
+	// name, which some servers cannot tell from a hyphen: `drop` removes them,
+	// `reject` answers 400, `keep` passes them on, but for those that look
+	// like a field of the gateway's own, such as `X_Forwarded_For`.
+	Underscores string `yaml:"underscores" default:"drop" enum:"drop,reject,keep"`
 }
 
 // RequestID gives each request the name that appears in logs, error bodies and

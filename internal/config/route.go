@@ -82,6 +82,10 @@ type Route struct {
 	// limit, so that streams live as long as they flow.
 	Timeout Duration `yaml:"timeout" default:"0s"`
 
+	// MaxBodySize bounds the body of a request, in place of
+	// `server.max_body_size`. 0 means no limit.
+	MaxBodySize *Size `yaml:"max_body_size"`
+
 	// Retries repeats requests that never reached a server.
 	Retries Retries `yaml:"retries"`
 

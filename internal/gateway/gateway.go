@@ -132,6 +132,10 @@ func New(o Options) (*Gateway, error) {
 			zap.String("request_id", id), zap.Any("panic", recovered), zap.ByteString("stack", debug.Stack()))
 	})
 	g.proxy.NotifyEnded(func(net.Conn) { g.door.left() })
+	g.proxy.NotifyBadReply(func(target, id string, cause error) {
+		g.log.Debug("an upstream's reply is not well-formed",
+			zap.String("target", target), zap.String("request_id", id), zap.Error(cause))
+	})
 	g.checker = health.New(health.Options{OnChange: g.healthChanged})
 	if g.watch, err = newWatcher(log); err != nil {
 		log.Warn("watch configuration: changes need SIGHUP", zap.Error(err))

@@ -41,6 +41,7 @@ func (g *Gateway) ensureServer(want serverSettings) {
 		Handler:                      g.proxy.Handle,
 		ErrorHandler:                 g.proxy.HandleReadError,
 		ExpectHandler:                g.proxy.Expect,
+		HeaderReceived:               g.proxy.HeaderReceived,
 		ReadTimeout:                  want.read,
 		WriteTimeout:                 want.write,
 		IdleTimeout:                  want.idle,

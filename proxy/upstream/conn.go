@@ -25,6 +25,9 @@ type Conn struct {
 	// dedicated tells that the connection is not the pool's, but from Dial.
 	dedicated bool
 
+	relay   Relay
+	interim int // interim replies since the connection was acquired
+
 	// raw and look make the peek without allocating; raw is nil when the
 	// connection has no file descriptor (in-memory tests).
 	raw    syscall.RawConn
@@ -59,8 +62,10 @@ func (c *Conn) Release(reuse bool) {
 		reuse = false
 	}
 	e.pool.ReleaseReader(c.br)
-	c.br = nil
-	c.body, c.wait = body{}, wait{}
+	c.br, c.relay, c.interim = nil, nil, 0
+	c.wait = wait{}
+	c.body.framing, c.body.left, c.body.done = NoBody, 0, false
+	c.body.chunks.Reset(nil)
 	c.give(reuse)
 }
 
@@ -72,10 +77,9 @@ func (c *Conn) Answered() bool {
 	for {
 		b, _ := c.br.Peek(c.br.Buffered())
 		if end := bytes.Index(b, crlfcrlf); end >= 0 {
-			if !isInterim(b) {
-				return true
+			if !isInterim(b) || c.passInterim(b[:end+len(crlfcrlf)]) != nil {
+				return true // what is wrong with it is found when it is read
 			}
-			_, _ = c.br.Discard(end + len(crlfcrlf)) // it is buffered
 			continue
 		}
 		if c.TCP() == nil || c.clean() {

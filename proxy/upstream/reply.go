@@ -8,6 +8,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/salgue441/velocity/proxy/chunked"
 	"github.com/salgue441/velocity/proxy/syntax"
 )
 
@@ -59,9 +60,9 @@ type Reply struct {
 // The block is judged here, before fasthttp sees it, because fasthttp accepts
 // bare LF, folded lines, spaces before the colon and both framings at once.
 func (c *Conn) ReadReply(h *fasthttp.ResponseHeader, head bool) (Reply, error) {
-	for interim := false; ; interim = true {
+	for {
 		block, err := c.peekBlock()
-		if err == ErrClosed && interim { // it was alive, so the request is not to be repeated
+		if err == ErrClosed && c.interim > 0 { // it was alive, so the request is not to be repeated
 			err = malformed("none after an interim one")
 		}
 		if err != nil {
@@ -75,10 +76,18 @@ func (c *Conn) ReadReply(h *fasthttp.ResponseHeader, head bool) (Reply, error) {
 			if r.Status == 101 {
 				return Reply{}, malformed("101 to a request that did not ask to upgrade")
 			}
-			if _, err := c.br.Discard(len(block)); err != nil {
-				return Reply{}, c.readError(err, ErrClosed)
+			if err := c.passInterim(block); err != nil {
+				return Reply{}, err
 			}
 			continue
+		}
+		if r.HopByHop&HasTrailer != 0 {
+			if err := c.dropAnnouncements(block); err != nil {
+				return Reply{}, err
+			}
+			if block, err = c.peekBlock(); err != nil {
+				return Reply{}, err
+			}
 		}
 		if !r.HasDate {
 			// A recipient with a clock adds the Date (RFC 9110 section
@@ -92,10 +101,66 @@ func (c *Conn) ReadReply(h *fasthttp.ResponseHeader, head bool) (Reply, error) {
 			return Reply{}, malformed("header fields")
 		}
 		h.ResetConnectionClose()
-		c.body = body{framing: r.Framing, left: r.Length}
+		c.beginBody(r.Framing, r.Length)
 		return r, nil
 	}
 }
+
+// Relay is told of interim replies.
+type Relay interface {
+	// Interim is called with each interim reply but 100 and 101 as it comes:
+	// its header block, empty line included, which is well-formed and valid
+	// until it returns.
+	Interim(block []byte)
+}
+
+// SetRelay has r told of the interim replies until the connection is released;
+// without one they are dropped.
+func (c *Conn) SetRelay(r Relay) { c.relay = r }
+
+// maxInterim is how many interim replies may come before the final one.
+const maxInterim = 32
+
+// passInterim consumes an interim reply.
+func (c *Conn) passInterim(block []byte) error {
+	r, err := judge(block, false)
+	if err != nil {
+		return err
+	}
+	if c.interim++; c.interim > maxInterim {
+		return malformed("too many interim replies")
+	}
+	if c.relay != nil && r.Status != 100 {
+		c.relay.Interim(block)
+	}
+	if _, err := c.br.Discard(len(block)); err != nil {
+		return c.readError(err, ErrClosed)
+	}
+	return nil
+}
+
+// dropAnnouncements removes the Trailer fields that name what may not be in a
+// trailer section, for which fasthttp would refuse the reply. It moves what is
+// before one over it.
+func (c *Conn) dropAnnouncements(block []byte) error {
+	at := 0
+	for line, rest, ok := syntax.CutLine(block); ok; line, rest, ok = syntax.CutLine(block[at:]) {
+		size := len(block) - at - len(rest)
+		name, value, _ := bytes.Cut(line, colon)
+		if !syntax.EqualFold(name, "trailer") || chunked.MayAnnounce(syntax.TrimSpace(value)) {
+			at += size
+			continue
+		}
+		copy(block[size:at+size], block[:at])
+		if _, err := c.br.Discard(size); err != nil {
+			return c.readError(err, ErrClosed)
+		}
+		block = block[size:]
+	}
+	return nil
+}
+
+var colon = []byte(":")
 
 // peekBlock waits for a whole header block, its empty line included, and
 // returns it without consuming it.
@@ -158,9 +223,10 @@ func judge(block []byte, head bool) (Reply, error) {
 	if !syntax.IsText(line[12:]) {
 		return r, malformed("control character in reason phrase")
 	}
-	r.KeepAlive = line[7] == '1'
+	version := line[7]
+	r.KeepAlive = version == '1'
 
-	length, chunked := int64(-1), false
+	length, coded := int64(-1), false
 	closes, stays := false, false
 	for {
 		line, rest, ok = syntax.CutLine(rest)
@@ -170,11 +236,11 @@ func judge(block []byte, head bool) (Reply, error) {
 		if len(line) == 0 {
 			break
 		}
-		colon := bytes.IndexByte(line, ':')
-		if colon <= 0 || !syntax.IsToken(line[:colon]) {
+		end := bytes.IndexByte(line, ':')
+		if end <= 0 || !syntax.IsToken(line[:end]) {
 			return r, malformed("field name")
 		}
-		name, value := line[:colon], syntax.TrimSpace(line[colon+1:])
+		name, value := line[:end], syntax.TrimSpace(line[end+1:])
 		if !syntax.IsText(value) {
 			return r, malformed("control character in field value")
 		}
@@ -207,7 +273,7 @@ func judge(block []byte, head bool) (Reply, error) {
 		case 14:
 			if syntax.EqualFold(name, "content-length") {
 				n, ok := syntax.ParseLength(value)
-				if !ok || (length >= 0 && n != length) {
+				if !ok || length >= 0 {
 					return r, malformed("Content-Length")
 				}
 				length = n
@@ -218,20 +284,22 @@ func judge(block []byte, head bool) (Reply, error) {
 			}
 		case 17:
 			if syntax.EqualFold(name, "transfer-encoding") {
-				if chunked || !syntax.EqualFold(value, "chunked") {
+				if coded || !syntax.EqualFold(value, "chunked") {
 					return r, malformed("Transfer-Encoding")
 				}
-				chunked = true
+				coded = true
 			}
 		}
 	}
 	r.KeepAlive = !closes && (r.KeepAlive || stays) // close wins, RFC 9112 section 9.3
 	switch {
-	case chunked && length >= 0:
+	case coded && length >= 0:
 		return r, malformed("Content-Length with Transfer-Encoding")
+	case coded && version == '0':
+		return r, malformed("Transfer-Encoding in HTTP/1.0")
 	case head || r.Status < 200 || r.Status == 204 || r.Status == 304:
 		r.Framing = NoBody
-	case chunked:
+	case coded:
 		r.Framing = Chunked
 	case length == 0:
 		r.Framing = NoBody
