@@ -85,6 +85,9 @@ func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
 	switch {
 	case x.stream.raw:
 		x.stream.takeOver()
+	case x.lingers():
+		s.close(x)
+		s.linger(ctx)
 	case !x.stream.active:
 		s.close(x)
 	}
