@@ -70,6 +70,7 @@ type Exchange struct {
 	endpoint *upstream.Endpoint
 	reply    upstream.Reply
 	stream   stream
+	upgrade  upgrade
 
 	attempts     int
 	attempting   bool // an attempt is under way, its numbers are to be balanced
@@ -99,6 +100,7 @@ func (x *Exchange) reset() {
 	x.params.Reset()
 	x.body.reset()
 	x.stream.reset()
+	x.upgrade = upgrade{}
 	x.upstreamTime, x.bytesOut = 0, 0
 	x.event = telemetry.Event{}
 	if cap(x.arena) > maxKept {
@@ -106,6 +108,9 @@ func (x *Exchange) reset() {
 	}
 	if cap(x.head) > maxKept {
 		x.head = nil
+	}
+	if cap(x.pathBuf) > maxKept {
+		x.pathBuf = nil
 	}
 	x.arena, x.head = x.arena[:0], x.head[:0]
 }

@@ -17,9 +17,10 @@ const (
 	contentLength
 	transferEncoding
 	connection
-	hopByHop // Keep-Alive, Proxy-Connection, Proxy-Authorization, Upgrade
+	hopByHop // Keep-Alive, Proxy-Connection, Proxy-Authorization
 	te
 	trailerField
+	upgradeField
 	expect
 	forwardedFor   // X-Forwarded-For
 	forwardedProto // X-Forwarded-Proto
@@ -278,7 +279,7 @@ func classify(name []byte) kind {
 	case 7:
 		switch name[0] | 0x20 {
 		case 'u':
-			return is("upgrade", hopByHop)
+			return is("upgrade", upgradeField)
 		case 't':
 			return is("trailer", trailerField)
 		case 'r':

@@ -4,8 +4,6 @@ import (
 	"io"
 	"net"
 	"time"
-
-	"github.com/valyala/fasthttp"
 )
 
 // lingerFor is how long a client may go on sending a body that is not wanted.
@@ -27,13 +25,10 @@ func (x *Exchange) lingers() bool {
 }
 
 // linger answers, ends its side of the connection, and reads on for a while
-// what the client sends. fasthttp calls it on a goroutine of its own.
-func (s *Server) linger(ctx *fasthttp.RequestCtx) {
-	ctx.HijackSetNoResponse(true)
-	ctx.Hijack(func(client net.Conn) {
-		if s.onEnd != nil {
-			defer s.onEnd(client)
-		}
+// what the client sends, on a goroutine of its own.
+func (s *Server) linger(x *Exchange) {
+	ctx := x.Ctx
+	s.hijack(x, func(client net.Conn) {
 		_ = client.SetDeadline(time.Now().Add(lingerFor)) // fails only when closed, as the write will
 		resp := &ctx.Response
 		resp.Header.SetConnectionClose()
@@ -51,5 +46,5 @@ func (s *Server) linger(ctx *fasthttp.RequestCtx) {
 			}
 		}
 		_, _ = io.Copy(io.Discard, client) // until the client has enough, or the time is over
-	})
+	}, func() {})
 }

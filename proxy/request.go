@@ -61,7 +61,7 @@ func (x *Exchange) writeHead(ep *upstream.Endpoint) {
 		b = append(b, x.RequestID...)
 		b = append(b, "\r\n"...)
 	}
-	if syntax.ListHas(x.fields.value(te), "trailers") {
+	if x.upgrade.protocol == "" && syntax.ListHas(x.fields.value(te), "trailers") {
 		b = append(b, "TE: trailers\r\nConnection: TE\r\n"...)
 	}
 	switch {
@@ -73,6 +73,11 @@ func (x *Exchange) writeHead(ep *upstream.Endpoint) {
 	case x.body.length > 0 || x.fields.first[contentLength] > 0 || x.fields.first[transferEncoding] > 0:
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, max(x.body.length, 0), 10)
+		b = append(b, "\r\n"...)
+	}
+	if x.upgrade.protocol != "" {
+		b = append(b, "Connection: Upgrade\r\nUpgrade: "...)
+		b = append(b, x.upgrade.protocol...)
 		b = append(b, "\r\n"...)
 	}
 	x.head = append(b, "\r\n"...)

@@ -20,16 +20,17 @@ type Server struct {
 	pool     sync.Pool
 	metrics  *telemetry.GatewayMetrics
 	onPanic  func(recovered any, requestID string)
-	wire     wire
-	onEnd    func(net.Conn)
+	streams  bodyStreams
 	onBad    func(target, requestID string, cause error)
+	hijacks  hijacks
+	tunnels  tunnels
 }
 
 // NewServer returns a server without a snapshot: until the first Swap every
 // request is answered 503. onPanic is told of each panic that a request met;
 // it may be nil.
 func NewServer(m *telemetry.GatewayMetrics, onPanic func(recovered any, requestID string)) *Server {
-	s := &Server{metrics: m, onPanic: onPanic, wire: newWire()}
+	s := &Server{metrics: m, onPanic: onPanic, streams: newBodyStreams()}
 	s.pool.New = func() any { return new(Exchange) }
 	return s
 }
@@ -45,10 +46,6 @@ func (x *Exchange) blame(err error) {
 		f(x.endpoint.Target, string(x.RequestID), err)
 	}
 }
-
-// NotifyEnded has f called when a connection ends that fasthttp has reported as
-// StateHijacked and no longer counts. Call it before serving.
-func (s *Server) NotifyEnded(f func(net.Conn)) { s.onEnd = f }
 
 // Swap makes next the snapshot of the requests that come from now on, and
 // returns the one before, which requests under way may still use.
@@ -72,22 +69,26 @@ func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
 		writeError(ctx, ErrNotReady, nil, nil)
 		return
 	}
-	defer func() { s.recoverPanic(x, recover()) }()
+	defer s.recoverPanic(x)
 	if admitted || x.admit() {
 		x.answer()
 	}
 	x.finish()
+	if x.upgrade.accepted {
+		s.openTunnel(x)
+		return
+	}
 	x.leaveBody()
 	x.flushResponse()
-	if s.draining.Load() {
-		ctx.SetConnectionClose()
+	if s.draining.Load() || x.upgrade.protocol != "" {
+		ctx.SetConnectionClose() // bytes behind a refused upgrade are no request
 	}
 	switch {
 	case x.stream.raw:
 		x.stream.takeOver()
 	case x.lingers():
+		s.linger(x)
 		s.close(x)
-		s.linger(ctx)
 	case !x.stream.active:
 		s.close(x)
 	}
@@ -110,15 +111,18 @@ func (s *Server) release(x *Exchange) {
 }
 
 // recoverPanic turns a panic of one request into a 500 and keeps the process
-// alive. r is what was recovered; nil does nothing and reports false. The
-// exchange is not pooled again: its state is unknown.
-func (s *Server) recoverPanic(x *Exchange, r any) bool {
+// alive. The exchange is not pooled again: its state is unknown.
+func (s *Server) recoverPanic(x *Exchange) {
+	r := recover()
 	if r == nil {
-		return false
+		return
 	}
 	s.metrics.Panicked()
 	if s.onPanic != nil {
 		s.onPanic(r, string(x.RequestID))
+	}
+	if x.snap == nil { // a tunnel's
+		x.snap = s.snapshot.Load()
 	}
 	x.endAttempt(false)
 	x.endRetry()
@@ -130,7 +134,6 @@ func (s *Server) recoverPanic(x *Exchange, r any) bool {
 		x.Err = ErrPanic
 		s.record(x)
 	}
-	return true
 }
 
 // flushResponse has fasthttp send the response before it serves the next
@@ -189,7 +192,7 @@ func (s *Server) record(x *Exchange) {
 	e.Status = ctx.Response.StatusCode()
 	e.BytesIn = x.body.read
 	e.BytesOut = x.bytesOut
-	if !x.stream.active && !ctx.IsHead() {
+	if !x.stream.active && !x.upgrade.accepted && !ctx.IsHead() {
 		e.BytesOut = int64(len(ctx.Response.Body()))
 	}
 	e.Method = ctx.Method()

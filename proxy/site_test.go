@@ -46,7 +46,8 @@ type site struct {
 	panics    []string
 	causes    chan error // why replies were not well-formed
 
-	noServerLimits bool // the server has no time limits of its own
+	noServerLimits bool                    // the server has no time limits of its own
+	handler        fasthttp.RequestHandler // instead of the proxy's
 
 	mu     sync.Mutex
 	events []event
@@ -130,6 +131,7 @@ func (s *site) newServer() *fasthttp.Server {
 		Logger:                       silent{},
 		ConnState: func(c net.Conn, state fasthttp.ConnState) {
 			if state == fasthttp.StateClosed { // of those in StateHijacked the proxy tells
+				s.proxy.ConnClosed(c)
 				s.connEnded(c)
 			}
 		},
@@ -148,6 +150,9 @@ func (s *site) serve() {
 	ln := listen(s.t)
 	s.address = ln.Addr().String()
 	server := s.newServer()
+	if s.handler != nil {
+		server.Handler = s.handler
+	}
 	if s.noServerLimits {
 		server.ReadTimeout, server.WriteTimeout = 0, 0
 	}

@@ -14,8 +14,13 @@ import (
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
-// warmTime bounds the wait for the first probes of new endpoints before a swap.
-const warmTime = time.Second
+// These bound the wait for the first probes of new endpoints before a swap. A
+// process that takes over has time: until it is ready the one before serves,
+// with endpoints whose state it knows.
+const (
+	warmTime         = time.Second
+	warmTimeTakeover = 10 * time.Second
+)
 
 // reloadTry is how the last attempt to load a configuration ended.
 type reloadTry struct {
@@ -103,6 +108,15 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	sockets, err := g.planSockets(c)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			sockets.abandon()
+		}
+	}()
 	next := &running{plan: p, at: time.Now(), revision: 1, since: make(map[*upstream.Endpoint]time.Time, len(p.endpoints))}
 	for _, e := range p.endpoints {
 		next.since[e] = next.at
@@ -127,9 +141,13 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	}
 
 	g.watchHealth(p)
-	warmed, cancel := context.WithTimeout(ctx, warmTime)
+	limit := warmTime
+	if before == nil && g.takeover != nil {
+		limit = warmTimeTakeover
+	}
+	warmed, cancel := context.WithTimeout(ctx, limit)
 	if err := g.checker.Round(warmed); err != nil && ctx.Err() == nil {
-		g.log.Warn("not every new endpoint was probed before the swap", zap.Duration("waited", warmTime))
+		g.log.Warn("not every new endpoint was probed before the swap", zap.Duration("waited", limit))
 	}
 	cancel()
 
@@ -155,7 +173,9 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	if before != nil && before.accessLog != next.accessLog {
 		g.retireAccessLog(before.accessLog)
 	}
-	g.acceptorSettings(c)
+	g.door.setLimit(c.Server.MaxConnections)
+	g.ensureServer(settingsOf(&c.Server))
+	g.useSockets(sockets)
 	for _, w := range g.warnings(p, before) {
 		g.log.Warn("configuration: " + w)
 	}
@@ -251,7 +271,7 @@ func (g *Gateway) warnings(p *plan, before *running) []string {
 		what    string
 		changed bool
 	}{
-		{"server.host and server.port", was.Server.Host != is.Server.Host || was.Server.Port != is.Server.Port},
+		{"server.takeover_socket", was.Server.TakeoverSocket != is.Server.TakeoverSocket},
 		{"admin.enabled, admin.host, admin.port and admin.tls", was.Admin.Enabled != is.Admin.Enabled || was.Admin.Host != is.Admin.Host ||
 			was.Admin.Port != is.Admin.Port || was.Admin.TLS != is.Admin.TLS},
 		{"observability.log.format", was.Observability.Log.Format != is.Observability.Log.Format},
@@ -261,13 +281,4 @@ func (g *Gateway) warnings(p *plan, before *running) []string {
 		}
 	}
 	return out
-}
-
-// acceptorSettings brings the listener's limits in line.
-func (g *Gateway) acceptorSettings(c *config.Config) {
-	if g.acceptor == nil {
-		return // before the start, and when only explaining
-	}
-	g.acceptor.setLimit(c.Server.MaxConnections)
-	g.ensureServer(settingsOf(&c.Server))
 }

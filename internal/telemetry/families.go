@@ -20,6 +20,10 @@ const (
 	requestBytes
 	responseBytes
 	retriesTotal
+	upgradesTotal
+	upgradesOpen
+	upgradeReceived
+	upgradeSent
 
 	upstreamRequests
 	upstreamFlight
@@ -37,6 +41,7 @@ const (
 	connectionsAccepted
 	connectionsOpen
 	connectionsRefused
+	proxyErrors
 	panicsTotal
 	logLinesWritten
 	logLinesDropped
@@ -52,6 +57,10 @@ var families = [...]family{
 	requestBytes:    {"velocity_request_body_bytes_total", "counter", "route", "Bytes of request bodies received."},
 	responseBytes:   {"velocity_response_body_bytes_total", "counter", "route", "Bytes of response bodies sent."},
 	retriesTotal:    {"velocity_retries_total", "counter", "route", "Upstream attempts beyond the first."},
+	upgradesTotal:   {"velocity_upgrades_total", "counter", "route", "Connections that have switched protocols, WebSockets for one."},
+	upgradesOpen:    {"velocity_upgrades_open", "gauge", "route", "Of these, those that are open. Each is a request in flight as well."},
+	upgradeReceived: {"velocity_upgrade_received_bytes_total", "counter", "route", "Bytes received from their clients and passed on."},
+	upgradeSent:     {"velocity_upgrade_sent_bytes_total", "counter", "route", "Bytes sent to their clients."},
 
 	upstreamRequests:    {"velocity_upstream_requests_total", "counter", "upstream, endpoint, code", "Replies of endpoints by status class."},
 	upstreamFlight:      {"velocity_upstream_requests_in_flight", "gauge", "upstream, endpoint", "Attempts under way."},
@@ -69,6 +78,7 @@ var families = [...]family{
 	connectionsAccepted: {"velocity_connections_accepted_total", "counter", "", "Client connections accepted."},
 	connectionsOpen:     {"velocity_connections_open", "gauge", "", "Client connections open."},
 	connectionsRefused:  {"velocity_connections_refused_total", "counter", "", "Client connections closed unserved because of a limit."},
+	proxyErrors:         {"velocity_proxy_protocol_errors_total", "counter", "", "Client connections closed because their PROXY header was missing or bad."},
 	panicsTotal:         {"velocity_panics_total", "counter", "", "Panics caught while serving a request."},
 	logLinesWritten:     {"velocity_access_log_lines_written_total", "counter", "", "Access log lines written."},
 	logLinesDropped:     {"velocity_access_log_lines_dropped_total", "counter", "", "Access log lines lost to a full buffer or a failing writer."},

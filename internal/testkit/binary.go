@@ -84,6 +84,8 @@ func command(tb testing.TB, env []string, args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
+	// Sockets for take-overs go where they are removed with the test.
+	cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+cmd.Dir)
 	cmd.Env = append(cmd.Env, env...)
 	return cmd
 }
