@@ -168,7 +168,7 @@ func TestAllocLine(t *testing.T) {
 				// left, which allocates its reader.
 				most = 1.01
 			}
-			l := newLoop(t, fullConfig, request, reply)
+			l := newWire(t, fullConfig, request, reply)
 			if n := fewest(func() float64 { return l.allocs(t, 300) }); n > most {
 				t.Errorf("%.3f allocations a request", n)
 			}
@@ -206,7 +206,7 @@ func fewest(measure func() float64) float64 {
 }
 
 // allocs returns the allocations of the process per request.
-func (l *loop) allocs(t testing.TB, n int) float64 {
+func (l *wire) allocs(t testing.TB, n int) float64 {
 	t.Helper()
 	for range 20 {
 		l.roundTrip(t)
@@ -229,7 +229,7 @@ type staticConn struct {
 func (c staticConn) RemoteAddr() net.Addr { return c.remote }
 func (c staticConn) LocalAddr() net.Addr  { return c.remote }
 
-func (staticConn) SetWriteDeadline(time.Time) error { return nil }
+func (c staticConn) SetWriteDeadline(time.Time) error { return nil }
 
 func contextFor(t testing.TB, request string) *fasthttp.RequestCtx {
 	t.Helper()

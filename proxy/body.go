@@ -77,7 +77,7 @@ func (x *Exchange) openBody() {
 		return
 	}
 	b.stream = stream
-	w := &x.server.wire
+	w := &x.server.streams
 	b.reader = w.readerOf(stream)
 	if b.length < 0 && b.reader != nil {
 		b.chunks.Reset(b.reader)
@@ -147,7 +147,7 @@ func (x *Exchange) readMore(p []byte) (n int, done bool, e *Error) {
 // endChunks tells fasthttp that a chunked body was read to its end.
 func (x *Exchange) endChunks() {
 	if x.body.stream == &x.body.chunks {
-		x.server.wire.setEnded(x.Ctx.RequestBodyStream(), true)
+		x.server.streams.setEnded(x.Ctx.RequestBodyStream(), true)
 	}
 	x.body.finished = true
 }

@@ -17,11 +17,8 @@ func (s *Server) Expect(ctx *fasthttp.RequestCtx) (status int) {
 		writeError(ctx, ErrNotReady, nil, nil)
 		return ErrNotReady.Status
 	}
-	defer func() {
-		if s.recoverPanic(x, recover()) {
-			status = ErrPanic.Status
-		}
-	}()
+	status = ErrPanic.Status // should something panic
+	defer s.recoverPanic(x)
 	x.start = time.Now() // fasthttp has not set that of this request yet
 	if d := x.snap.WriteTimeout; d > 0 {
 		// The deadline still is that of the last response, which may have

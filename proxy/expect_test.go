@@ -83,6 +83,31 @@ func TestTooLargeWhileStreaming(t *testing.T) {
 	}
 }
 
+// TestTooLargeIsAnswered has the client send all of a body that is refused
+// before it reads the answer.
+func TestTooLargeIsAnswered(t *testing.T) {
+	b := newBackend(t, answering("ok"))
+	s := newSite(t, "upstream u $1\nroute r /a upstream=u max-body=10", b.url)
+	f := func(name, request string) {
+		t.Helper()
+		c := s.dial()
+		c.send(request)
+		if status, h, body := c.response(); status != 413 || !h.ConnectionClose() || !strings.Contains(body, "body_too_large") {
+			t.Errorf("%s: got %d %q", name, status, body)
+		}
+		if rest, err := io.ReadAll(c.br); err != nil || len(rest) > 0 {
+			t.Errorf("%s: then got %q, %v", name, rest, err)
+		}
+		_ = c.Close()
+		s.settle(1)
+	}
+	f("announced", "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 20000000\r\n\r\n"+strings.Repeat("a", 20_000_000))
+	f("in chunks", "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"+strings.Repeat("a\r\n0123456789\r\n", 1_000_000)+"0\r\n\r\n")
+	if b.connections() != 0 {
+		t.Error("the upstream saw a body that is too large")
+	}
+}
+
 // TestBadReplyIsExplained tells operators what clients are not told.
 func TestBadReplyIsExplained(t *testing.T) {
 	replies := []string{"HTTP/1.1 200 OK\r\nX A: secret\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsecret\r\n"}

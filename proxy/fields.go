@@ -18,9 +18,9 @@ const (
 	transferEncoding
 	connection
 	hopByHop // Keep-Alive, Proxy-Connection, Proxy-Authorization
-	upgradeField
 	te
 	trailerField
+	upgradeField
 	expect
 	forwardedFor   // X-Forwarded-For
 	forwardedProto // X-Forwarded-Proto

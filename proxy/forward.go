@@ -182,8 +182,8 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 	if err := conn.SetWriteDeadline(deadline); err != nil {
 		return upstream.ErrClosed
 	}
-	conn.Await(now, deadline, (*watcher)(x))
 	conn.SetRelay(x)
+	conn.Await(now, deadline, (*watcher)(x))
 	x.writeHead(x.endpoint)
 	incomplete := false
 	err := x.send(conn)

@@ -57,7 +57,7 @@ func FuzzRequest(f *testing.F) {
 	server := s.newServer()
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		seen.reset()
-		var conn wireConn
+		var conn memoryConn
 		conn.Reset(sent)
 		_ = server.ServeConn(&conn) // what ends it is the answer's business
 		saw, bad := seen.taken()
@@ -193,14 +193,14 @@ func (l *requestLog) taken() ([]meaning, error) {
 	return l.list, l.bad
 }
 
-// wireConn is a client that sends its bytes, closes its side and reads nothing.
-type wireConn struct{ bytes.Reader }
+// memoryConn is a client that sends its bytes, closes its side and reads nothing.
+type memoryConn struct{ bytes.Reader }
 
-func (*wireConn) Write(p []byte) (int, error)      { return len(p), nil }
-func (*wireConn) WriteTo(io.Writer) (int64, error) { return 0, errors.ErrUnsupported }
-func (*wireConn) Close() error                     { return nil }
-func (*wireConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
-func (*wireConn) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
-func (*wireConn) SetDeadline(time.Time) error      { return nil }
-func (*wireConn) SetReadDeadline(time.Time) error  { return nil }
-func (*wireConn) SetWriteDeadline(time.Time) error { return nil }
+func (*memoryConn) Write(p []byte) (int, error)      { return len(p), nil }
+func (*memoryConn) WriteTo(io.Writer) (int64, error) { return 0, errors.ErrUnsupported }
+func (*memoryConn) Close() error                     { return nil }
+func (*memoryConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (*memoryConn) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+func (*memoryConn) SetDeadline(time.Time) error      { return nil }
+func (*memoryConn) SetReadDeadline(time.Time) error  { return nil }
+func (*memoryConn) SetWriteDeadline(time.Time) error { return nil }

@@ -85,7 +85,7 @@ func checkHead(t *testing.T, from, head []byte) {
 			t.Fatalf("%q: %d times %s", from, count[name], name)
 		}
 	}
-	for _, name := range []string{"connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "trailer", "upgrade", "expect"} {
+	for _, name := range []string{"keep-alive", "proxy-connection", "proxy-authorization", "trailer", "upgrade", "expect"} {
 		if count[name] > 0 {
 			t.Fatalf("%q: %s is forwarded", from, name)
 		}

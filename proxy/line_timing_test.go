@@ -14,7 +14,7 @@ func BenchmarkLine(b *testing.B) {
 	const plain = "upstream u $1\nroute r /v1/* upstream=u\nforward x-forwarded"
 	f := func(name, config, request, reply string) {
 		b.Run(name, func(b *testing.B) {
-			w := newLoop(b, config, request, reply)
+			w := newWire(b, config, request, reply)
 			w.roundTrip(b)
 			b.ReportAllocs()
 			for b.Loop() {

@@ -61,7 +61,7 @@ func (x *Exchange) writeHead(ep *upstream.Endpoint) {
 		b = append(b, x.RequestID...)
 		b = append(b, "\r\n"...)
 	}
-	if syntax.ListHas(x.fields.value(te), "trailers") {
+	if x.upgrade.protocol == "" && syntax.ListHas(x.fields.value(te), "trailers") {
 		b = append(b, "TE: trailers\r\nConnection: TE\r\n"...)
 	}
 	switch {

@@ -115,8 +115,8 @@ func (x *Exchange) dropHopByHop(h *fasthttp.ResponseHeader) {
 	}
 }
 
-// passTrailer has the trailer fields of a chunked reply written behind its last
-// chunk.
+// passTrailer has fasthttp write the trailer fields of a chunked reply behind its
+// last chunk.
 func (x *Exchange) passTrailer() {
 	h := &x.Ctx.Response.Header
 	rest := x.conn.Trailer()
@@ -205,10 +205,11 @@ func (s *stream) Read(p []byte) (int, error) {
 		s.extendDeadlines()
 		n, err := s.x.conn.ReadBody(p)
 		s.x.bytesOut += int64(n)
-		switch {
-		case err == io.EOF:
+		switch err {
+		case nil:
+		case io.EOF:
 			s.x.passTrailer()
-		case err != nil:
+		default:
 			err = s.fail(err)
 		}
 		return n, err
@@ -384,7 +385,7 @@ func (s *stream) takeOver() {
 
 func (s *stream) writeRaw(client net.Conn) {
 	x := s.x
-	defer func() { x.server.recoverPanic(x, recover()) }()
+	defer x.server.recoverPanic(x)
 	h := &x.Ctx.Response.Header
 	h.Del("Transfer-Encoding")
 	h.Del("Connection") // fasthttp has answered the client's keep-alive

@@ -20,17 +20,17 @@ type Server struct {
 	pool     sync.Pool
 	metrics  *telemetry.GatewayMetrics
 	onPanic  func(recovered any, requestID string)
+	streams  bodyStreams
+	onBad    func(target, requestID string, cause error)
 	hijacks  hijacks
 	tunnels  tunnels
-	wire     wire
-	onBad    func(target, requestID string, cause error)
 }
 
 // NewServer returns a server without a snapshot: until the first Swap every
 // request is answered 503. onPanic is told of each panic that a request met;
 // it may be nil.
 func NewServer(m *telemetry.GatewayMetrics, onPanic func(recovered any, requestID string)) *Server {
-	s := &Server{metrics: m, onPanic: onPanic, wire: newWire()}
+	s := &Server{metrics: m, onPanic: onPanic, streams: newBodyStreams()}
 	s.pool.New = func() any { return new(Exchange) }
 	return s
 }
@@ -69,16 +69,16 @@ func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
 		writeError(ctx, ErrNotReady, nil, nil)
 		return
 	}
-	defer func() { s.recoverPanic(x, recover()) }()
+	defer s.recoverPanic(x)
 	if admitted || x.admit() {
 		x.answer()
 	}
 	x.finish()
-	x.leaveBody()
 	if x.upgrade.accepted {
 		s.openTunnel(x)
 		return
 	}
+	x.leaveBody()
 	x.flushResponse()
 	if s.draining.Load() || x.upgrade.protocol != "" {
 		ctx.SetConnectionClose() // bytes behind a refused upgrade are no request
@@ -86,6 +86,9 @@ func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
 	switch {
 	case x.stream.raw:
 		x.stream.takeOver()
+	case x.lingers():
+		s.linger(x)
+		s.close(x)
 	case !x.stream.active:
 		s.close(x)
 	}
@@ -108,11 +111,11 @@ func (s *Server) release(x *Exchange) {
 }
 
 // recoverPanic turns a panic of one request into a 500 and keeps the process
-// alive. r is what was recovered; nil does nothing and reports false. The
-// exchange is not pooled again: its state is unknown.
-func (s *Server) recoverPanic(x *Exchange, r any) bool {
+// alive. The exchange is not pooled again: its state is unknown.
+func (s *Server) recoverPanic(x *Exchange) {
+	r := recover()
 	if r == nil {
-		return false
+		return
 	}
 	s.metrics.Panicked()
 	if s.onPanic != nil {
@@ -131,7 +134,6 @@ func (s *Server) recoverPanic(x *Exchange, r any) bool {
 		x.Err = ErrPanic
 		s.record(x)
 	}
-	return true
 }
 
 // flushResponse has fasthttp send the response before it serves the next

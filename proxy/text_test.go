@@ -209,6 +209,7 @@ func (c *textCase) converse(t *testing.T, s *site) string {
 		t.Fatalf("read: %v after %q", err, b)
 	}
 	sending.Wait()
+	_ = conn.Close() // the gateway may wait for it
 	if i := bytes.LastIndex(b, []byte("HTTP/1.1 299 ")); i >= 0 {
 		return string(b[:i])
 	}

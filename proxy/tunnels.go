@@ -27,7 +27,7 @@ func (s *Server) openTunnel(x *Exchange) {
 	x.Route = &Route{Name: r.Name, Metrics: r.Metrics, Upstream: r.Upstream}
 	x.snap = nil
 	s.hijack(x, func(c net.Conn) {
-		defer func() { s.recoverPanic(x, recover()) }()
+		defer s.recoverPanic(x)
 		s.carry(x, t, c, head)
 	}, func() {
 		x.gone = true

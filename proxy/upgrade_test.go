@@ -163,7 +163,7 @@ func TestUpgradeReplies(t *testing.T) {
 		c := s.dial()
 		c.send(handshake)
 		head := c.head()
-		if strings.HasPrefix(head, "HTTP/1.1 103 ") { // hints pass
+		if strings.HasPrefix(head, "HTTP/1.1 103 ") { // passed on
 			head = c.head()
 		}
 		if got := head[len("HTTP/1.1 "):12]; got != want {

@@ -21,7 +21,6 @@ func TestAllocReadReply(t *testing.T) {
 		op := func() {
 			r.Reset(b)
 			c.br.Reset(c.Conn)
-			c.interim = 0
 			if _, err := c.ReadReply(&h, false); err != nil {
 				t.Fatal(err)
 			}

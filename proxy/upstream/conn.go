@@ -22,11 +22,10 @@ type Conn struct {
 	body     body
 	wait     wait
 	spliced  io.LimitedReader
+	relay    Relay
+	interim  int // interim replies since the last final one
 	// dedicated tells that the connection is not the pool's, but from Dial.
 	dedicated bool
-
-	relay   Relay
-	interim int // interim replies since the connection was acquired
 
 	// raw and look make the peek without allocating; raw is nil when the
 	// connection has no file descriptor (in-memory tests).

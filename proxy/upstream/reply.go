@@ -101,6 +101,7 @@ func (c *Conn) ReadReply(h *fasthttp.ResponseHeader, head bool) (Reply, error) {
 			return Reply{}, malformed("header fields")
 		}
 		h.ResetConnectionClose()
+		c.interim = 0
 		c.beginBody(r.Framing, r.Length)
 		return r, nil
 	}

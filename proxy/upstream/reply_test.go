@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -183,4 +184,120 @@ func FuzzJudge(f *testing.F) {
 		var h fasthttp.ResponseHeader
 		_, _ = connOver(bytes.NewReader(block)).ReadReply(&h, head) // must not panic
 	})
+}
+
+// FuzzChunked decodes bodies in reads of all sizes and compares with a decoder
+// that has the whole input before it.
+func FuzzChunked(f *testing.F) {
+	for _, seed := range []string{
+		"0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "5;a=b\r\nhello\r\n000\r\nX: y\r\n\r\nrest", "A\r\n0123456789\r\n1\r\nx\r\n0\r\n\r\nHTTP/1.1",
+		"5\r\nhelloX\r\n0\r\n\r\n", "5\nhello\r\n0\r\n\r\n", "5 \r\nhello\r\n0\r\n\r\n", "5 ;x\r\nhello\r\n0\r\n\r\n", "-1\r\n\r\n", "ffffffffffffffff\r\n", "5\r\nhel", "0\r\n\n",
+	} {
+		f.Add([]byte(seed), uint8(3))
+		f.Add([]byte(seed), uint8(200))
+	}
+	f.Fuzz(func(t *testing.T, input []byte, size uint8) {
+		want, used, wantErr := decodeChunked(input)
+		c := connOver(bytes.NewReader(input))
+		c.beginBody(Chunked, 0)
+		var got []byte
+		var err error
+		for p := make([]byte, int(size)+1); err == nil; {
+			var n int
+			n, err = c.ReadBody(p)
+			got = append(got, p[:n]...)
+		}
+		if !bytes.Equal(got, want) || !errors.Is(err, wantErr) {
+			t.Fatalf("%q: got %q, %v; want %q, %v", input, got, err, want, wantErr)
+		}
+		if c.Complete() != (wantErr == io.EOF) {
+			t.Fatalf("%q: complete %v after %v", input, c.Complete(), err)
+		}
+		if rest := c.br.Buffered(); err == io.EOF && len(input) < maxReplyHead && len(input)-rest != used {
+			t.Fatalf("%q: took %d bytes, want %d", input, len(input)-rest, used)
+		}
+
+		// A body that has arrived whole is moved in one go, to the same end.
+		c = connOver(bytes.NewReader(input))
+		c.beginBody(Chunked, 0)
+		_, _ = c.br.Peek(1)
+		if room, whole := c.BufferedBody(); whole {
+			var resp fasthttp.Response
+			if room < len(want) {
+				t.Fatalf("%q: room for %d of %d", input, room, len(want))
+			}
+			if err := c.ReadBuffered(&resp); wantErr == io.EOF != (err == nil) || err == nil && !bytes.Equal(resp.Body(), want) {
+				t.Fatalf("%q: whole, got %q, %v; want %q, %v", input, resp.Body(), err, want, wantErr)
+			}
+		}
+	})
+}
+
+const tokenForm = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+
+var (
+	extensionForm = regexp.MustCompile("(?s)^(?:[ \\t]*;[ \\t]*" + tokenForm + "(?:[ \\t]*=[ \\t]*(?:" + tokenForm +
+		`|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*"` + "))?)*$")
+	trailerForm = regexp.MustCompile("(?s)^" + tokenForm + `:[^\x00-\x08\x0a-\x1f\x7f]*$`)
+)
+
+// decodeChunked decodes by the grammar of RFC 9112 section 7.1.
+func decodeChunked(in []byte) (out []byte, used int, err error) {
+	line := func() (string, error) {
+		i := bytes.IndexByte(in[used:], '\n')
+		if i < 0 {
+			if len(in)-used >= maxReplyHead {
+				return "", ErrMalformed
+			}
+			return "", ErrTruncated
+		}
+		l := string(in[used : used+i+1])
+		used += i + 1
+		if len(l) > 4<<10 || !strings.HasSuffix(l, "\r\n") {
+			return "", ErrMalformed
+		}
+		return l[:len(l)-2], nil
+	}
+	for extensions := 0; ; {
+		l, err := line()
+		if err != nil {
+			return out, used, err
+		}
+		digits := len(l) - len(strings.TrimLeft(l, "0123456789abcdefABCDEF"))
+		if extensions += len(l) - digits; digits == 0 || digits > 15 || extensions > 16<<10 || !extensionForm.MatchString(l[digits:]) {
+			return out, used, ErrMalformed
+		}
+		size := int64(0)
+		for _, d := range strings.ToLower(l[:digits]) {
+			size = size<<4 + int64(strings.IndexRune("0123456789abcdef", d))
+		}
+		if size == 0 {
+			break
+		}
+		if int64(len(in)-used) < size {
+			return append(out, in[used:]...), len(in), ErrTruncated
+		}
+		out = append(out, in[used:used+int(size)]...)
+		used += int(size)
+		if l, err = line(); err != nil {
+			return out, used, err
+		}
+		if l != "" {
+			return out, used, ErrMalformed
+		}
+	}
+	trailers := 0
+	for range 64 + 1 {
+		l, err := line()
+		if err == nil && l == "" {
+			err = io.EOF
+		}
+		if err != nil {
+			return out, used, err
+		}
+		if trailers += len(l); trailers > 8<<10 || !trailerForm.MatchString(l) {
+			return out, used, ErrMalformed
+		}
+	}
+	return out, used, ErrMalformed
 }
