@@ -176,7 +176,7 @@ func start(t *testing.T, rt Runtime, o Options, wrap func(net.Listener) net.List
 		if err := server.Shutdown(); err != nil {
 			t.Errorf("shut down: %v", err)
 		}
-		_ = <-served // what it said is the test's business
+		<-served //nolint:errcheck // what it said is the test's business
 	})
 	return a
 }

@@ -90,12 +90,27 @@ func (p *peer) request() (string, bool) {
 	}
 	lower := strings.ToLower(head.String())
 	if strings.Contains(lower, "\r\ntransfer-encoding:") {
-		for !bytes.HasSuffix(head.Bytes(), []byte("\r\n0\r\n\r\n")) {
-			c, err := p.br.ReadByte()
+		for chunk := 1; ; {
+			line, err := p.br.ReadString('\n')
+			head.WriteString(line)
 			if err != nil {
 				return head.String(), false
 			}
-			head.WriteByte(c)
+			if chunk == 0 {
+				if line == "\r\n" {
+					break
+				}
+				continue // a trailer field
+			}
+			size, err := strconv.ParseUint(strings.TrimSuffix(line, "\r\n"), 16, 31)
+			if err != nil {
+				return head.String(), false
+			}
+			if chunk = int(size); chunk > 0 {
+				if _, err := io.CopyN(&head, p.br, int64(chunk)+2); err != nil {
+					return head.String(), false
+				}
+			}
 		}
 	} else if _, after, ok := strings.Cut(lower, "\r\ncontent-length: "); ok {
 		length, _, _ := strings.Cut(after, "\r\n")
@@ -120,7 +135,7 @@ func (p *peer) reply(body string) {
 
 // reset closes the connection with RST instead of FIN.
 func (p *peer) reset() {
-	_ = p.Conn.(*net.TCPConn).SetLinger(0) //nolint:errcheck // listens on tcp
+	_ = p.Conn.(*net.TCPConn).SetLinger(0)
 	_ = p.Close()
 }
 

@@ -1,10 +1,15 @@
 package proxy
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net"
 	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/salgue441/velocity/proxy/chunked"
 )
 
 // maxBuffered is the largest body, in bytes, that is read whole before it is
@@ -12,36 +17,81 @@ import (
 // slow client. Larger and unbounded ones stream.
 const maxBuffered = 64 << 10
 
+// maxPrefetch is the largest body, in bytes, that fasthttp may wait for before
+// the line sees the header. What is larger may be refused for its size, which
+// must not wait for the body.
+const maxPrefetch = 8 << 10
+
+// HeaderReceived is fasthttp's hook of that name: it has the line see the
+// header of a large body before the body.
+func (s *Server) HeaderReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	if h.ContentLength() > maxPrefetch {
+		return fasthttp.RequestConfig{MaxRequestBodySize: 1} // the least that can be asked for; the rest streams
+	}
+	return fasthttp.RequestConfig{}
+}
+
 // requestBody is the body of the request: none, buffered whole, or a stream.
 type requestBody struct {
-	length int64 // as announced; -1 for chunked
-	buf    []byte
-	stream io.Reader // what is left to read; nil when buf is all
-	read   int64     // decoded bytes that came from the client
-	begun  bool      // part of the stream was sent, so it cannot be sent again
+	length   int64 // as announced; -1 for chunked
+	buf      []byte
+	stream   io.Reader // what is left to read; nil when buf is all
+	read     int64     // decoded bytes that came from the client
+	begun    bool      // part of the stream was sent, so it cannot be sent again
+	chunks   chunked.Reader
+	reader   *bufio.Reader // of the client's connection, nil if it cannot be reached
+	finished bool          // nothing of it is left on the connection, or the connection will close
 }
 
 func (b *requestBody) reset() {
 	if cap(b.buf) > maxBuffered {
 		b.buf = nil
 	}
-	*b = requestBody{buf: b.buf[:0]}
+	b.chunks.Reset(nil)
+	*b = requestBody{buf: b.buf[:0], chunks: b.chunks}
+}
+
+// chunkedOut tells that the body leaves in chunks: its length is not known, or
+// it has trailer fields.
+func (b *requestBody) chunkedOut() bool {
+	return b.stream != nil && b.length < 0 || len(b.chunks.Trailer()) > 0
+}
+
+// admitBody refuses a body that is announced to be larger than the route takes.
+func (x *Exchange) admitBody() bool {
+	if limit := x.Route.MaxBodySize; limit > 0 && int64(x.Ctx.Request.Header.ContentLength()) > limit {
+		return x.refuse(ErrBodyTooLarge)
+	}
+	return true
+}
+
+// openBody finds the body's stream and, if it is chunked, has it decoded here.
+func (x *Exchange) openBody() {
+	b := &x.body
+	stream := x.Ctx.RequestBodyStream()
+	if stream == nil || b.finished || b.stream != nil {
+		return
+	}
+	b.length = int64(x.Ctx.Request.Header.ContentLength())
+	if b.length == 0 {
+		return
+	}
+	b.stream = stream
+	w := &x.server.streams
+	b.reader = w.readerOf(stream)
+	if b.length < 0 && b.reader != nil {
+		b.chunks.Reset(b.reader)
+		b.stream = &b.chunks
+		w.setEnded(stream, false)
+	}
 }
 
 // readBody makes the body ready to be sent: it reads a small one whole and
 // leaves a large one to stream.
 func (x *Exchange) readBody() bool {
+	x.openBody()
 	b := &x.body
-	stream := x.Ctx.RequestBodyStream()
-	if stream == nil {
-		return true
-	}
-	b.length = int64(x.Ctx.Request.Header.ContentLength())
-	if b.length == 0 {
-		return true
-	}
-	b.stream = stream
-	if b.length > maxBuffered {
+	if b.stream == nil || b.length > maxBuffered {
 		return true
 	}
 	// A chunked body is buffered as far as it fits: most are small and end
@@ -54,37 +104,39 @@ func (x *Exchange) readBody() bool {
 		b.buf = make([]byte, 0, max(want, 4<<10))
 	}
 	for len(b.buf) < want {
-		x.extendReadDeadline()
-		n, err := stream.Read(b.buf[len(b.buf):want])
+		n, done, e := x.readMore(b.buf[len(b.buf):want])
 		b.buf = b.buf[:len(b.buf)+n]
-		b.read += int64(n)
-		if err == io.EOF {
-			if b.length > 0 && b.read < b.length {
-				return x.refuse(ErrBodyRead)
-			}
+		if e != nil {
+			return x.refuse(e)
+		}
+		if done {
 			b.length, b.stream = int64(len(b.buf)), nil
 			return true
 		}
-		if err != nil {
-			return x.refuse(x.bodyError(err))
-		}
-	}
-	if b.length > 0 {
-		b.stream = nil
 	}
 	return true
 }
 
-// readMore reads the next part of a streamed body into p.
+// readMore reads the next part of a body into p.
 func (x *Exchange) readMore(p []byte) (n int, done bool, e *Error) {
 	b := &x.body
 	x.extendReadDeadline()
 	n, err := b.stream.Read(p)
+	if n == 1 && b.read == 0 && err == nil && b.reader != nil && b.length > maxPrefetch && b.reader.Buffered() > 0 {
+		// The one byte that fasthttp waited for; the rest is behind it.
+		var more int
+		more, err = b.stream.Read(p[1:])
+		n += more
+	}
 	b.read += int64(n)
+	if limit := x.Route.MaxBodySize; limit > 0 && b.read > limit {
+		return 0, false, ErrBodyTooLarge
+	}
 	switch {
 	case err == io.EOF && b.length > 0 && b.read < b.length:
 		return n, false, ErrBodyRead
 	case err == io.EOF:
+		x.endChunks()
 		return n, true, nil
 	case err != nil:
 		return n, false, x.bodyError(err)
@@ -92,22 +144,81 @@ func (x *Exchange) readMore(p []byte) (n int, done bool, e *Error) {
 	return n, b.length > 0 && b.read == b.length, nil
 }
 
-func (x *Exchange) bodyError(err error) *Error {
-	var ne net.Error
-	if errors.As(err, &ne) && ne.Timeout() {
-		if _, ok := x.timeLeft(time.Now()); !ok {
-			return ErrDeadline
-		}
-		return ErrRequestTimeout
+// endChunks tells fasthttp that a chunked body was read to its end.
+func (x *Exchange) endChunks() {
+	if x.body.stream == &x.body.chunks {
+		x.server.streams.setEnded(x.Ctx.RequestBodyStream(), true)
 	}
-	return ErrBodyRead
+	x.body.finished = true
+}
+
+// leaveBody is the end of the body for a request that did not want all of it.
+// What is left of a chunked body is skipped here if it has arrived, as strictly
+// as it would be read; otherwise the connection closes after the answer.
+func (x *Exchange) leaveBody() {
+	if x.Ctx.RequestBodyStream() == nil {
+		return
+	}
+	x.openBody()
+	b := &x.body
+	if b.stream != &b.chunks || b.chunks.Done() {
+		return
+	}
+	if _, whole := b.chunks.Buffered(); !whole {
+		return
+	}
+	for {
+		if err := b.chunks.Skip(); err != nil {
+			return
+		}
+		if err := b.chunks.Next(); err == io.EOF {
+			x.endChunks()
+			return
+		} else if err != nil {
+			return
+		}
+	}
+}
+
+func (x *Exchange) bodyError(err error) *Error {
+	if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Timeout() {
+		return ErrBodyRead
+	}
+	if _, left := x.timeLeft(time.Now()); !left {
+		return ErrDeadline
+	}
+	return ErrRequestTimeout
 }
 
 // extendReadDeadline gives the client the read timeout for its next bytes:
-// progress, not the size of the body, is what is bounded. The route's time
-// limit stands.
+// progress, not the size of the body, is what is bounded. All of it has what is
+// left of the route's time.
 func (x *Exchange) extendReadDeadline() {
-	if deadline, _ := x.deadline(time.Now(), x.snap.ReadTimeout); !deadline.IsZero() {
+	deadline := earlier(x.snap.ReadTimeout, time.Now(), x.Route.Timeout, x.start)
+	if !deadline.IsZero() {
 		_ = x.Ctx.Conn().SetReadDeadline(deadline) // a closed connection fails the read that follows
 	}
+}
+
+// clearReadDeadline ends what extendReadDeadline set, lest the time of this
+// request's route bound the wait for the next request. With a read timeout the
+// server sets the deadline anew by itself.
+func (x *Exchange) clearReadDeadline() {
+	if x.body.read > 0 && x.snap.ReadTimeout <= 0 && x.Route.Timeout > 0 {
+		_ = x.Ctx.Conn().SetReadDeadline(time.Time{}) // a closed connection has no next request
+	}
+}
+
+// earlier returns the end of the time limit that ends first; a limit of zero
+// does not end, and neither does the zero time that stands for both.
+func earlier(limit time.Duration, from time.Time, total time.Duration, start time.Time) (deadline time.Time) {
+	if limit > 0 {
+		deadline = from.Add(limit)
+	}
+	if total > 0 {
+		if end := start.Add(total); deadline.IsZero() || end.Before(deadline) {
+			return end
+		}
+	}
+	return deadline
 }

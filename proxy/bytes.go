@@ -1,6 +1,6 @@
 package proxy
 
-import "unsafe"
+import "unsafe" //nolint:depguard // views without copying, of memory that outlives them
 
 // bytesOf returns the bytes of a string without copying. They must not be
 // written to; the strings it is used for are names from the snapshot.

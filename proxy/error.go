@@ -74,14 +74,20 @@ var (
 	ErrHeaderTooLarge = newError(FromClient, "header_too_large", 431, Never, "The header of the request is larger than the gateway accepts.")
 	ErrNoRoute        = newError(FromClient, "no_route", 404, Never, "No route matches the host and path of the request.")
 	ErrMethod         = newError(FromClient, "method_not_allowed", 405, Never, "Routes match the host and path of the request, but not its method.")
-	ErrConnectMethod  = newError(FromClient, "method_not_implemented", 501, Never, "The gateway does not tunnel: CONNECT is not supported.")
+	ErrURITooLong     = newError(FromClient, "uri_too_long", 414, Never, "The request target is longer than the gateway accepts.")
+	ErrBodyTooLarge   = newError(FromClient, "body_too_large", 413, Never, "The body of the request is larger than this route accepts.")
+	ErrExpectation    = newError(FromClient, "expectation_failed", 417, Never, "The gateway meets no expectation but 100-continue.")
+	ErrMethodRefused  = newError(FromClient, "method_not_implemented", 501, Never, "The gateway does not support CONNECT and TRACE.")
 	ErrVersion        = newError(FromClient, "version_not_supported", 505, Never, "The gateway speaks HTTP/1.0 and HTTP/1.1 on this port.")
 	ErrClientClosed   = newError(FromClient, "client_closed", 499, Never, "The client closed the connection before the answer was complete.")
+	ErrHandshake      = newError(FromClient, "bad_handshake", 400, Never, "The WebSocket handshake of the request is not well-formed.")
+	ErrUpgradeVersion = newError(FromClient, "websocket_version", 426, Never, "The gateway speaks version 13 of the WebSocket protocol.")
 
 	ErrNotReady  = newError(FromGateway, "not_ready", 503, Never, "The gateway has no configuration yet.")
 	ErrPanic     = newError(FromGateway, "internal_error", 500, Never, "The gateway failed on this request.")
 	ErrDeadline  = newError(FromGateway, "request_deadline", 504, Never, "The request took longer than its route allows.")
 	ErrExhausted = newError(FromGateway, "upstream_exhausted", 503, Unsent, "All connections to the service are in use.")
+	ErrDraining  = newError(FromGateway, "draining", 503, Never, "The gateway is about to stop and takes no new long-lived connections.")
 	ErrNoHealthy = newError(FromGateway, "no_healthy_endpoint", 503, Never, "No server of the service is available.")
 
 	ErrConnect        = newError(FromUpstream, "upstream_connect_failed", 502, Unsent, "The service could not be reached.")
@@ -93,13 +99,23 @@ var (
 	ErrTruncated      = newError(FromUpstream, "upstream_truncated", 502, Never, "The service closed the connection inside its answer.")
 )
 
+// Why a connection ended that had switched protocols, when its ends did not
+// end it. None is answered: the status is that of the switch.
+var (
+	ErrTunnelIdle    = newError(FromGateway, "upgrade_idle", 101, Never, "Nothing was sent either way for the route's upgrade_idle_timeout.")
+	ErrTunnelExpired = newError(FromGateway, "upgrade_expired", 101, Never, "The connection lasted as long as the route's upgrade_max_duration allows.")
+	ErrTunnelDrained = newError(FromGateway, "upgrade_drained", 101, Never, "The gateway stopped, and its time for draining was up.")
+)
+
 // Errors lists every error of the line, for documentation and its test.
 func Errors() []*Error {
 	return []*Error{
 		ErrBadRequest, ErrBadFraming, ErrBadHeader, ErrBadHost, ErrBadPath, ErrEncodedSlash, ErrBodyRead, ErrRequestTimeout,
-		ErrHeaderTooLarge, ErrNoRoute, ErrMethod, ErrConnectMethod, ErrVersion, ErrClientClosed,
-		ErrNotReady, ErrPanic, ErrDeadline, ErrExhausted, ErrNoHealthy,
+		ErrHeaderTooLarge, ErrURITooLong, ErrBodyTooLarge, ErrExpectation,
+		ErrNoRoute, ErrMethod, ErrMethodRefused, ErrVersion, ErrClientClosed, ErrHandshake, ErrUpgradeVersion,
+		ErrNotReady, ErrPanic, ErrDeadline, ErrExhausted, ErrDraining, ErrNoHealthy,
 		ErrConnect, ErrConnectTimeout, ErrStale, ErrReset, ErrReplyTimeout, ErrBadReply, ErrTruncated,
+		ErrTunnelIdle, ErrTunnelExpired, ErrTunnelDrained,
 	}
 }
 

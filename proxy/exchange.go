@@ -71,22 +71,22 @@ type Exchange struct {
 	endpoint *upstream.Endpoint
 	reply    upstream.Reply
 	stream   stream
+	upgrade  upgrade
 
-	pristine   fasthttp.ResponseHeader // as fasthttp gave it, if replies are discarded
-	attemptEnd time.Time               // the attempt's own limit; zero for none
-	retrying   bool                    // the retry budget has granted this request a place
-	hedged     bool                    // a second attempt was made, or the budget refused it
-	asked      time.Time               // when the attempt began whose reply is waited for
+	pristine fasthttp.ResponseHeader // as fasthttp gave it, if replies are discarded
+	hedged   bool                    // a second attempt was made, or the budget refused it
+	asked    time.Time               // when the attempt began whose reply is waited for
 
-	attempting   bool // an attempt has begun that is not balanced yet
 	attempts     int
+	attempting   bool // an attempt is under way, its numbers are to be balanced
+	retrying     bool // a part of the retry budget is taken
 	connReused   bool
 	upstreamTime time.Duration
 	sent         time.Time // when the current attempt began
 	bytesOut     int64
 	gone         bool // the client left
+	closing      bool // close has begun
 	event        telemetry.Event
-	recorded     bool // the sinks know
 }
 
 func (x *Exchange) reset() {
@@ -94,15 +94,18 @@ func (x *Exchange) reset() {
 	x.snap, x.RequestID, x.Path = nil, nil, nil
 	x.fields.reset()
 	x.host, x.hostField, x.query, x.target, x.requestedMethod = nil, nil, nil, nil, nil
-	x.encodedSlash, x.trusted, x.http10, x.preflight, x.gone, x.connReused = false, false, false, false, false, false
-	x.attempting, x.recorded, x.hedged = false, false, false
+	x.encodedSlash, x.trusted, x.http10, x.preflight, x.gone = false, false, false, false, false
+	x.attempting, x.retrying, x.hedged, x.connReused, x.closing = false, false, false, false, false
 	x.allow = ""
 	x.entered, x.attempts = 0, 0
 	x.tried.Reset()
 	x.conn, x.endpoint, x.state = nil, nil, nil
 	x.reply = upstream.Reply{}
+	x.match = router.Request{}
+	x.params.Reset()
 	x.body.reset()
 	x.stream.reset()
+	x.upgrade = upgrade{}
 	x.upstreamTime, x.bytesOut = 0, 0
 	x.event = telemetry.Event{}
 	if cap(x.arena) > maxKept {
@@ -110,6 +113,9 @@ func (x *Exchange) reset() {
 	}
 	if cap(x.head) > maxKept {
 		x.head = nil
+	}
+	if cap(x.pathBuf) > maxKept {
+		x.pathBuf = nil
 	}
 	x.arena, x.head = x.arena[:0], x.head[:0]
 }

@@ -17,7 +17,10 @@ const (
 	contentLength
 	transferEncoding
 	connection
-	hopByHop // Keep-Alive, Proxy-Connection, Proxy-Authorization, TE, Trailer, Upgrade
+	hopByHop // Keep-Alive, Proxy-Connection, Proxy-Authorization
+	te
+	trailerField
+	upgradeField
 	expect
 	forwardedFor   // X-Forwarded-For
 	forwardedProto // X-Forwarded-Proto
@@ -50,9 +53,6 @@ type fields struct {
 	first    [numKinds]int32 // index+1 of the first field of a kind
 }
 
-// maxFields is how many fields a request may have.
-const maxFields = 1000
-
 func (f *fields) reset() {
 	clear(f.list) // what they point to is not kept alive
 	f.list = f.list[:0]
@@ -72,8 +72,12 @@ func (f *fields) value(k kind) []byte {
 // exact wire bytes) and refuses what fasthttp lets through: bare LF, folded
 // lines, spaces in names, contradictory framing (RFC 9112 sections 2.2, 5, 6).
 // fasthttp has already refused control characters in values.
-func (f *fields) parse(raw []byte) *Error {
+//
+// A field with an underscore in its name is treated as policy says; max, if
+// not zero, is how many fields there may be.
+func (f *fields) parse(raw []byte, limit int, policy Underscores) *Error {
 	f.reset()
+	count := 0
 	for len(raw) > 0 {
 		i := bytes.IndexByte(raw, '\n')
 		if i < 1 || raw[i-1] != '\r' {
@@ -84,12 +88,23 @@ func (f *fields) parse(raw []byte) *Error {
 		if len(line) == 0 {
 			break
 		}
+		if count++; limit > 0 && count > limit {
+			return ErrHeaderTooLarge
+		}
 		colon := bytes.IndexByte(line, ':')
 		if colon <= 0 || !syntax.IsToken(line[:colon]) {
 			return ErrBadHeader
 		}
 		name, value := line[:colon], syntax.TrimSpace(line[colon+1:])
 		k := classify(name)
+		if bytes.IndexByte(name, '_') >= 0 {
+			if policy == RejectUnderscores {
+				return ErrBadHeader
+			}
+			if policy == DropUnderscores || looksLikeOurs(name) {
+				continue
+			}
+		}
 		if k != other && f.first[k] == 0 {
 			f.first[k] = int32(len(f.list) + 1)
 		} else if k == hostField || k == contentLength || k == transferEncoding {
@@ -97,9 +112,6 @@ func (f *fields) parse(raw []byte) *Error {
 				return ErrBadHost
 			}
 			return ErrBadFraming
-		}
-		if len(f.list) == maxFields {
-			return ErrHeaderTooLarge
 		}
 		f.list = append(f.list, field{name: name, value: value, kind: k})
 	}
@@ -204,6 +216,36 @@ func (f *fields) dropNominated() {
 	}
 }
 
+// expectsContinue reports whether all that Expect asks for is 100-continue.
+func (f *fields) expectsContinue() bool {
+	if f.first[expect] == 0 {
+		return true
+	}
+	for i := range f.list {
+		if e := &f.list[i]; e.kind == expect && !syntax.EqualFold(e.value, "100-continue") {
+			return false
+		}
+	}
+	return true
+}
+
+// looksLikeOurs reports whether a name is that of a field which the line heeds,
+// once its underscores are taken for hyphens.
+func looksLikeOurs(name []byte) bool {
+	var hyphened [32]byte // longer than any name that the line knows
+	if len(name) > len(hyphened) {
+		return len(name) > len(forwardedPrefix) && looksLikeOurs(name[:len(forwardedPrefix)+1])
+	}
+	for i, c := range name {
+		if c == '_' {
+			c = '-'
+		}
+		hyphened[i] = c
+	}
+	k := classify(hyphened[:len(name)])
+	return k != other && k < plain
+}
+
 // classify finds the kind of a name by length first, so that most names cost
 // one comparison at the most.
 func classify(name []byte) kind {
@@ -218,7 +260,7 @@ func classify(name []byte) kind {
 	}
 	switch len(name) {
 	case 2:
-		return is("te", hopByHop)
+		return is("te", te)
 	case 3:
 		return is("via", via)
 	case 4:
@@ -237,9 +279,9 @@ func classify(name []byte) kind {
 	case 7:
 		switch name[0] | 0x20 {
 		case 'u':
-			return is("upgrade", hopByHop)
+			return is("upgrade", upgradeField)
 		case 't':
-			return is("trailer", hopByHop)
+			return is("trailer", trailerField)
 		case 'r':
 			return is("referer", referer)
 		}

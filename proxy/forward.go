@@ -18,11 +18,14 @@ func (x *Exchange) forward() {
 	if !r.Rewrite.Empty() && !x.rewritePath() {
 		return
 	}
-	if !x.readBody() {
+	if !x.readUpgrade() || !x.readBody() {
 		return
 	}
 	x.state = r.Upstream.State()
 	ep := x.state.Pick(uint64(x.shard()), &x.tried)
+	if ep == nil {
+		ep = x.pickAfterReload()
+	}
 	if ep == nil {
 		x.refuse(ErrNoHealthy)
 		return
@@ -48,14 +51,33 @@ func (x *Exchange) forward() {
 		if x.Err == nil {
 			x.discardReply()
 		}
+		if !x.waitFor(wait, x.server.drains) { // a gateway that stops does not wait
+			x.Err, x.gone = ErrClientClosed, true
+			break
+		}
 		r.Metrics.Retried(cause)
-		x.waitToRetry(wait)
 		ep, retries = next, retries+1
 	}
 	x.endRetry()
+	x.clearReadDeadline()
 	if x.Err == nil {
 		x.beginResponse()
 	}
+}
+
+// pickAfterReload chooses for a request that began before a reload and holds
+// endpoints which that has retired: one of those that took their place or, if
+// its whole upstream is gone, a retired one. The request was here first.
+func (x *Exchange) pickAfterReload() *upstream.Endpoint {
+	if x.server.Snapshot() == x.snap {
+		return nil
+	}
+	if now := x.Route.Upstream.State(); now != x.state {
+		x.state = now
+		x.tried.Reset()
+		return now.Pick(uint64(x.shard()), &x.tried)
+	}
+	return x.state.PickRetired()
 }
 
 // rewritePath makes the path that the upstream sees. It may have parts that the
@@ -88,25 +110,17 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	if !ok {
 		return ErrDeadline
 	}
-	x.attemptEnd = time.Time{}
-	if d := x.Route.Retry.PerAttempt; d > 0 && x.body.stream == nil {
-		x.attemptEnd = now.Add(d)
-		if limit == 0 || d < limit {
-			limit = d
-		}
-	}
+	limit = shorter(limit, x.attemptLimit())
 	x.attempts++
-	x.endpoint, x.sent, x.asked = ep, now, now
+	x.endpoint, x.sent, x.asked, x.connReused, x.attempting = ep, now, now, false, true
 	ep.Live.Begin()
 	ep.Metrics.Begin(shard)
 
-	x.attempting = true
-	conn, err := ep.Acquire(limit)
+	conn, err := x.connect(ep, limit)
 	if err != nil {
 		return x.failAttempt(err)
 	}
-	x.conn = conn
-	x.connReused = conn.Reused()
+	x.conn, x.connReused = conn, conn.Reused()
 	ep.Metrics.Connected(shard, x.connReused)
 	if err := x.exchangeHeads(conn, now); err != nil {
 		return x.failAttempt(err)
@@ -119,22 +133,32 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	return nil
 }
 
+// connect leases a connection for an attempt. One that may switch protocols is
+// not the pool's.
+func (x *Exchange) connect(ep *upstream.Endpoint, limit time.Duration) (*upstream.Conn, error) {
+	if x.upgrade.protocol != "" {
+		return ep.Dial(limit)
+	}
+	return ep.Acquire(limit)
+}
+
 // exchangeHeads sends the request and reads the reply's header.
 func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
-	deadline, wait := x.replyDeadline(now)
-	if err := conn.SetDeadline(deadline); err != nil {
+	deadline := x.replyDeadline(now)
+	if err := conn.SetWriteDeadline(deadline); err != nil {
 		return upstream.ErrClosed
 	}
+	conn.SetRelay(x)
+	conn.Await(now, deadline, (*watcher)(x))
 	x.writeHead(x.endpoint)
 	incomplete := false
 	err := x.send(conn)
 	if err == nil && x.body.stream != nil {
 		incomplete, err = x.sendStream(conn)
-		deadline, wait = x.waitUntil(time.Now())
-		_ = conn.SetReadDeadline(deadline) // fails only when closed, which the read reports
+		x.extendReplyDeadline(time.Now())
 	}
-	if e, ok := err.(*Error); ok {
-		return e // the client's fault: do not wait for an answer
+	if ce, ok := errors.AsType[*Error](err); ok {
+		return ce // the client's fault: do not wait for an answer
 	}
 	// After a failed write there may still be an answer: 413 and a close.
 	var rerr error
@@ -147,10 +171,17 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 		reply, rerr = conn.ReadReply(&x.Ctx.Response.Header, x.Ctx.IsHead())
 	}
 	if rerr != nil {
-		if errors.Is(rerr, upstream.ErrTimeout) && wait {
-			return ErrDeadline
+		if errors.Is(rerr, upstream.ErrTimeout) {
+			if _, left := x.timeLeft(time.Now()); !left {
+				return ErrDeadline
+			}
 		}
 		return rerr
+	}
+	if reply.Status == 101 {
+		if err := x.checkSwitch(); err != nil {
+			return err
+		}
 	}
 	x.reply = reply
 	if incomplete || err != nil {
@@ -162,20 +193,30 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 // send writes the head together with a buffered body.
 func (x *Exchange) send(conn *upstream.Conn) error {
 	b := &x.body
-	if len(b.buf) == 0 || b.stream != nil {
+	if b.stream == nil && (len(b.buf) <= joinLimit || len(b.chunks.Trailer()) > 0) {
+		x.head = x.appendBody(x.head)
 		_, err := conn.Write(x.head)
 		return err
 	}
-	if len(b.buf) <= joinLimit {
-		x.head = append(x.head, b.buf...)
-		_, err := conn.Write(x.head)
-		return err
+	_, err := conn.Write(x.head)
+	if err == nil && b.stream == nil {
+		_, err = conn.Write(b.buf)
 	}
-	if _, err := conn.Write(x.head); err != nil {
-		return err
-	}
-	_, err := conn.Write(b.buf)
 	return err
+}
+
+// appendBody appends a buffered body, as a chunk if it has trailer fields.
+func (x *Exchange) appendBody(dst []byte) []byte {
+	b := &x.body
+	trailer := b.chunks.Trailer()
+	if len(trailer) == 0 {
+		return append(dst, b.buf...)
+	}
+	if n := len(b.buf); n > 0 {
+		dst = append(strconv.AppendInt(dst, int64(n), 16), "\r\n"...)
+		dst = append(append(dst, b.buf...), "\r\n"...)
+	}
+	return appendLastChunk(dst, trailer)
 }
 
 // joinLimit is the largest body, in bytes, that is copied behind the head to
@@ -224,7 +265,7 @@ func (x *Exchange) sendStream(conn *upstream.Conn) (incomplete bool, err error) 
 			continue
 		}
 		if chunked {
-			_, err = conn.Write(lastChunk)
+			_, err = conn.Write(appendLastChunk(buf[:0], b.chunks.Trailer()))
 		}
 		return false, err
 	}
@@ -245,24 +286,32 @@ func (x *Exchange) sendRest(conn *upstream.Conn, buf, rest []byte) error {
 // chunkRoom is the space before a part for its chunk-size line.
 const chunkRoom = 10
 
-var lastChunk = []byte("0\r\n\r\n")
+// appendLastChunk ends a chunked body.
+func appendLastChunk(dst, trailer []byte) []byte {
+	return append(append(append(dst, "0\r\n"...), trailer...), "\r\n"...)
+}
 
 // sendPart writes part[chunkRoom:] in one system call, as a chunk if asked.
 func (x *Exchange) sendPart(conn *upstream.Conn, part []byte, chunked bool) error {
-	deadline, _ := x.waitUntil(time.Now())
-	if err := conn.SetWriteDeadline(deadline); err != nil {
+	if err := conn.SetWriteDeadline(x.waitUntil(time.Now())); err != nil {
 		return err
 	}
 	data := part[chunkRoom:]
 	if chunked {
-		var size [chunkRoom]byte
-		line := append(strconv.AppendInt(size[:0], int64(len(data)), 16), "\r\n"...)
-		start := chunkRoom - len(line)
-		copy(part[start:], line)
-		data = append(part[start:], "\r\n"...)
+		data = asChunk(part)
 	}
 	_, err := conn.Write(data)
 	return err
+}
+
+// asChunk makes part[chunkRoom:] a chunk. The part needs room for two bytes
+// behind it.
+func asChunk(part []byte) []byte {
+	var size [chunkRoom]byte
+	line := append(strconv.AppendInt(size[:0], int64(len(part)-chunkRoom), 16), "\r\n"...)
+	start := chunkRoom - len(line)
+	copy(part[start:], line)
+	return append(part[start:], "\r\n"...)
 }
 
 // timeLeft returns what the route's time limit leaves, zero for no limit, and
@@ -276,53 +325,65 @@ func (x *Exchange) timeLeft(now time.Time) (time.Duration, bool) {
 }
 
 // waitUntil is when the wait for the endpoint's next bytes ends: the reply
-// timeout, or the end of the route's time limit if that comes first, which
-// final reports. The zero time means never.
-func (x *Exchange) waitUntil(now time.Time) (deadline time.Time, final bool) {
-	return x.deadline(now, x.Route.ReplyTimeout)
+// timeout, or the end of the route's time limit if that comes first. The zero
+// time means never.
+func (x *Exchange) waitUntil(now time.Time) time.Time {
+	return earlier(x.Route.ReplyTimeout, now, x.Route.Timeout, x.start)
 }
 
-// replyDeadline is waitUntil for the header of a reply, which the attempt's own
-// limit also bounds.
-func (x *Exchange) replyDeadline(now time.Time) (deadline time.Time, final bool) {
-	deadline, final = x.waitUntil(now)
-	if end := x.attemptEnd; !end.IsZero() && (deadline.IsZero() || end.Before(deadline)) {
-		return end, false
-	}
-	return deadline, final
+// replyDeadline is waitUntil for the header of a reply to an attempt that began
+// at the given time, which the attempt's own limit also bounds.
+func (x *Exchange) replyDeadline(begun time.Time) time.Time {
+	return earlier(shorter(x.Route.ReplyTimeout, x.attemptLimit()), begun, x.Route.Timeout, x.start)
 }
 
-// deadline is when a wait of at most d ends, no limit if d is zero, within the
-// route's time limit.
-func (x *Exchange) deadline(now time.Time, d time.Duration) (deadline time.Time, final bool) {
-	if d > 0 {
-		deadline = now.Add(d)
+// attemptLimit is how long an attempt may take to be answered, zero for no
+// limit. A streamed body takes as long as it takes.
+func (x *Exchange) attemptLimit() time.Duration {
+	if x.body.stream != nil {
+		return 0
 	}
-	if d := x.Route.Timeout; d > 0 {
-		if end := x.start.Add(d); deadline.IsZero() || end.Before(deadline) {
-			return end, true
-		}
+	return x.Route.Retry.PerAttempt
+}
+
+// shorter returns the shorter of two time limits, of which zero is none.
+func shorter(a, b time.Duration) time.Duration {
+	if a <= 0 || b > 0 && b < a {
+		return b
 	}
-	return deadline, false
+	return a
 }
 
 // failAttempt ends an attempt that brought no reply and classifies why.
 func (x *Exchange) failAttempt(err error) *Error {
-	e, failure := classifyFailure(err, x.connReused && x.conn != nil)
-	if failure != noFailure {
-		x.endpoint.Metrics.Failed(x.shard(), failure)
-	}
+	e := x.countFailure(err)
+	x.gone = e == ErrClientClosed
 	x.endAttempt(false)
 	return e
 }
 
-// endAttempt balances what attempt began, and gives the connection back.
+// countFailure classifies why there was no reply, and holds it against the
+// endpoint if that is to blame.
+func (x *Exchange) countFailure(err error) *Error {
+	x.blame(x.endpoint, err)
+	e, failure := classifyFailure(err, x.connReused)
+	if failure != noFailure {
+		x.endpoint.Metrics.Failed(x.shard(), failure)
+	}
+	return e
+}
+
+// endAttempt balances what attempt began, if it began, and gives the connection
+// back, to be reused or not.
 func (x *Exchange) endAttempt(reuse bool) {
+	if !x.attempting {
+		return
+	}
+	x.attempting = false
 	if x.conn != nil {
 		x.conn.Release(reuse)
 		x.conn = nil
 	}
-	x.attempting = false
 	x.endpoint.Live.End()
 	x.endpoint.Metrics.End(x.shard())
 	x.upstreamTime += time.Since(x.sent)
@@ -331,13 +392,15 @@ func (x *Exchange) endAttempt(reuse bool) {
 const noFailure = telemetry.FailureKind(255)
 
 func classifyFailure(err error, reused bool) (*Error, telemetry.FailureKind) {
-	var e *Error
-	switch {
-	case errors.As(err, &e):
+	if e, ok := errors.AsType[*Error](err); ok {
 		if e == ErrDeadline {
 			return e, telemetry.FailureTimeout
 		}
 		return e, noFailure // the client's
+	}
+	switch {
+	case errors.Is(err, upstream.ErrAbandoned):
+		return ErrClientClosed, noFailure
 	case errors.Is(err, upstream.ErrConnectTimeout):
 		return ErrConnectTimeout, telemetry.FailureConnect
 	case errors.Is(err, upstream.ErrConnect):

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -42,7 +43,7 @@ const (
 	racing      stage = iota
 	hedgeWon          // its reply is the answer; the exchange takes its connection
 	hedgeFailed       // it ended without a reply; the first attempt goes on
-	hedgeLost         // the first attempt was answered; nobody waits for the hedge
+	hedgeLost         // the first attempt was answered, or the client left; nobody waits for the hedge
 )
 
 // hedge is the second attempt of a request. It runs on a goroutine of its own
@@ -65,6 +66,7 @@ type hedge struct {
 	begun    bool   // something was written
 	reused   bool   // conn served a request before
 	request  []byte // head and body
+	err      error  // why it failed
 	ended    chan struct{}
 }
 
@@ -73,7 +75,7 @@ var hedges = sync.Pool{New: func() any { return &hedge{ended: make(chan struct{}
 // put gives the hedge back to the pool.
 func (h *hedge) put() {
 	h.stage, h.begun, h.reused = racing, false, false
-	h.first, h.conn, h.upstream, h.endpoint, h.server = nil, nil, nil, nil, nil
+	h.first, h.conn, h.upstream, h.endpoint, h.server, h.err = nil, nil, nil, nil, nil, nil
 	if cap(h.request) > 2*maxKept {
 		h.request = nil
 	}
@@ -83,7 +85,7 @@ func (h *hedge) put() {
 // mayHedge tells whether the request is one to hedge.
 func (x *Exchange) mayHedge() bool {
 	p := &x.Route.Hedge
-	if x.hedged || x.body.stream != nil || len(x.state.Endpoints) < 2 {
+	if x.hedged || x.body.stream != nil || x.upgrade.protocol != "" || len(x.state.Endpoints) < 2 {
 		return false
 	}
 	for _, m := range p.Methods {
@@ -103,23 +105,23 @@ func (x *Exchange) awaitReply(deadline time.Time) error {
 	if after == 0 {
 		measured, ok := x.Route.Upstream.Latency.Percentile(p.Percentile)
 		if !ok {
-			return x.conn.Await(x.Ctx.IsHead())
+			return x.conn.AwaitHead(x.Ctx.IsHead())
 		}
 		after = max(measured, minHedgeAfter)
 	}
 	at := x.asked.Add(after)
 	if !deadline.IsZero() && !at.Before(deadline) {
-		return x.conn.Await(x.Ctx.IsHead())
+		return x.conn.AwaitHead(x.Ctx.IsHead())
 	}
-	_ = x.conn.SetReadDeadline(at) // fails only when closed, which the read reports
-	err := x.conn.Await(x.Ctx.IsHead())
-	_ = x.conn.SetReadDeadline(deadline)
+	x.conn.Await(x.asked, at, (*watcher)(x))
+	err := x.conn.AwaitHead(x.Ctx.IsHead())
+	x.conn.Await(time.Now(), deadline, (*watcher)(x))
 	if !errors.Is(err, upstream.ErrTimeout) {
 		return err
 	}
 	h := x.beginHedge()
 	if h == nil {
-		return x.conn.Await(x.Ctx.IsHead())
+		return x.conn.AwaitHead(x.Ctx.IsHead())
 	}
 	return x.race(h)
 }
@@ -141,12 +143,9 @@ func (x *Exchange) beginHedge() *hedge {
 	h := hedges.Get().(*hedge)
 	h.first, h.upstream, h.endpoint, h.server = x.conn, u, ep, x.server
 	h.shard, h.sent, h.isHead = x.shard(), now, x.Ctx.IsHead()
-	h.deadline, _ = x.deadline(now, x.Route.ReplyTimeout)
-	if d := x.Route.Retry.PerAttempt; d > 0 && (h.deadline.IsZero() || now.Add(d).Before(h.deadline)) {
-		h.deadline = now.Add(d)
-	}
+	h.deadline = x.replyDeadline(now)
 	x.writeHead(ep) // over the first attempt's, which was sent
-	h.request = append(append(h.request[:0], x.head...), x.body.buf...)
+	h.request = x.appendBody(append(h.request[:0], x.head...))
 	x.attempts++
 	x.Route.Metrics.Hedged()
 	ep.Live.Begin()
@@ -155,32 +154,55 @@ func (x *Exchange) beginHedge() *hedge {
 	return h
 }
 
-// race waits until one of the two attempts is answered, or both have failed.
+// race waits until one of the two attempts is answered, or both have failed, or
+// the client has left. The race is settled when it returns.
 func (x *Exchange) race(h *hedge) error {
-	err := x.conn.Await(h.isHead)
-	h.mu.Lock()
-	undecided := h.stage == racing
-	if undecided && err == nil {
-		h.stage = hedgeLost
-		if h.conn != nil {
-			_ = h.conn.SetDeadline(time.Unix(1, 0)) // wakes it, so that it closes the connection
+	err := x.conn.AwaitHead(h.isHead)
+	alone := !h.decided() // the first attempt was not woken
+	switch {
+	case err == nil, errors.Is(err, upstream.ErrAbandoned):
+		if h.lose() {
+			return err
 		}
-		h.mu.Unlock()
-		return nil // h is its goroutine's from here on
+		<-h.ended
+	case !x.waitFor(math.MaxInt64, h.ended):
+		if h.lose() {
+			return upstream.ErrAbandoned
+		}
+		<-h.ended
 	}
-	h.mu.Unlock()
-	<-h.ended
 	if h.stage == hedgeFailed {
+		x.blame(h.endpoint, h.err)
 		h.put()
 		return err
 	}
-	if undecided { // the first attempt failed by itself and was not woken
-		if _, failure := classifyFailure(err, x.connReused); failure != noFailure {
-			x.endpoint.Metrics.Failed(h.shard, failure)
-		}
+	if alone && err != nil {
+		x.countFailure(err)
 	}
 	x.takeHedge(h)
 	return nil
+}
+
+// decided tells whether the race is over.
+func (h *hedge) decided() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.stage != racing
+}
+
+// lose ends a hedge that is not wanted any more, unless it has ended itself.
+// From then on it is its goroutine's.
+func (h *hedge) lose() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stage != racing {
+		return false
+	}
+	h.stage = hedgeLost
+	if h.conn != nil {
+		h.conn.Interrupt() // so that it closes the connection
+	}
+	return true
 }
 
 // takeHedge puts the hedge, which has won, in the place of the first attempt,
@@ -195,6 +217,8 @@ func (x *Exchange) takeHedge(h *hedge) {
 	x.endpoint.Live.End()
 	x.endpoint.Metrics.End(h.shard)
 	x.conn, x.endpoint, x.connReused, x.asked = h.conn, h.endpoint, h.reused, h.sent
+	x.conn.SetRelay(x)
+	x.conn.Await(time.Now(), h.deadline, (*watcher)(x))
 	x.Route.Metrics.HedgeWon()
 	h.upstream.EndHedge()
 	h.put()
@@ -209,9 +233,9 @@ func (h *hedge) run() {
 	case lost:
 	case err == nil:
 		h.stage = hedgeWon
-		_ = h.first.SetReadDeadline(time.Unix(1, 0)) // wakes the exchange
+		h.first.Interrupt() // wakes the exchange
 	default:
-		h.stage = hedgeFailed
+		h.stage, h.err = hedgeFailed, err
 	}
 	h.mu.Unlock()
 	if h.stage == hedgeWon {
@@ -227,7 +251,7 @@ func (h *hedge) run() {
 }
 
 // errLost ends an attempt that is not wanted any more.
-var errLost = errors.New("hedge request: first attempt was answered")
+var errLost = errors.New("hedge request: not wanted any more")
 
 // ask sends the request and waits for the header of the reply. A panic would
 // end the process here, outside of any request's recovery, so it becomes a
@@ -260,7 +284,7 @@ func (h *hedge) ask() (err error) {
 	if _, err := conn.Write(h.request); err != nil {
 		return upstream.ErrClosed
 	}
-	return conn.Await(h.isHead)
+	return conn.AwaitHead(h.isHead)
 }
 
 // connected makes the connection known, so that losing can interrupt it. The

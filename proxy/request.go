@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strconv"
 
+	"github.com/salgue441/velocity/proxy/chunked"
+	"github.com/salgue441/velocity/proxy/syntax"
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
@@ -59,12 +61,23 @@ func (x *Exchange) writeHead(ep *upstream.Endpoint) {
 		b = append(b, x.RequestID...)
 		b = append(b, "\r\n"...)
 	}
+	if x.upgrade.protocol == "" && syntax.ListHas(x.fields.value(te), "trailers") {
+		b = append(b, "TE: trailers\r\nConnection: TE\r\n"...)
+	}
 	switch {
-	case x.body.stream != nil && x.body.length < 0:
+	case x.body.chunkedOut():
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+		if names := x.fields.value(trailerField); names != nil && chunked.MayAnnounce(names) {
+			b = append(append(append(b, "Trailer: "...), names...), "\r\n"...)
+		}
 	case x.body.length > 0 || x.fields.first[contentLength] > 0 || x.fields.first[transferEncoding] > 0:
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, max(x.body.length, 0), 10)
+		b = append(b, "\r\n"...)
+	}
+	if x.upgrade.protocol != "" {
+		b = append(b, "Connection: Upgrade\r\nUpgrade: "...)
+		b = append(b, x.upgrade.protocol...)
 		b = append(b, "\r\n"...)
 	}
 	x.head = append(b, "\r\n"...)

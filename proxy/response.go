@@ -26,12 +26,19 @@ const spliceFrom = 512 << 10
 func (x *Exchange) beginResponse() {
 	resp := &x.Ctx.Response
 	x.dropHopByHop(&resp.Header)
+	if x.reply.Status == 101 {
+		x.acceptUpgrade()
+		return
+	}
 	switch x.reply.Framing {
 	case upstream.NoBody:
 		x.endReply(nil)
 		return
 	case upstream.Fixed:
 		if x.reply.Length <= maxBuffered {
+			if int64(x.conn.Buffered()) < x.reply.Length {
+				x.extendReplyDeadline(time.Now())
+			}
 			x.endReply(x.conn.ReadFixed(resp))
 			return
 		}
@@ -43,6 +50,7 @@ func (x *Exchange) beginResponse() {
 		// With some of the body here already, the header waits for the first
 		// chunk; if that is none, the answer can still be a 502.
 		if x.conn.Buffered() > 0 {
+			x.extendReplyDeadline(time.Now())
 			if err := x.conn.BeginChunks(); err != nil {
 				x.endReply(err)
 				return
@@ -56,13 +64,20 @@ func (x *Exchange) beginResponse() {
 func (x *Exchange) endReply(err error) {
 	x.endAttempt(err == nil && x.reply.KeepAlive)
 	if err != nil {
-		x.Err = bodyFailure(err)
+		x.Err = x.bodyFailure(err)
+		x.gone = x.Err == ErrClientClosed
 	}
 }
 
-func bodyFailure(err error) *Error {
+func (x *Exchange) bodyFailure(err error) *Error {
+	x.blame(x.endpoint, err)
 	switch {
+	case errors.Is(err, upstream.ErrAbandoned):
+		return ErrClientClosed
 	case errors.Is(err, upstream.ErrTimeout):
+		if _, left := x.timeLeft(time.Now()); !left {
+			return ErrDeadline
+		}
 		return ErrReplyTimeout
 	case errors.Is(err, upstream.ErrMalformed):
 		return ErrBadReply
@@ -96,8 +111,21 @@ func (x *Exchange) dropHopByHop(h *fasthttp.ResponseHeader) {
 	if set&upstream.HasTE != 0 {
 		h.Del("TE")
 	}
-	if set&upstream.HasTrailer != 0 {
+	if set&upstream.HasTrailer != 0 && (x.reply.Framing != upstream.Chunked || x.http10) {
 		h.Del("Trailer") // also forgets the names, which would force chunking
+	}
+}
+
+// passTrailer has fasthttp write the trailer fields of a chunked reply behind its
+// last chunk.
+func (x *Exchange) passTrailer() {
+	h := &x.Ctx.Response.Header
+	rest := x.conn.Trailer()
+	for line, rest, ok := syntax.CutLine(rest); ok; line, rest, ok = syntax.CutLine(rest) {
+		name, value, _ := bytes.Cut(line, []byte(": "))
+		if h.AddTrailerBytes(name) == nil { // refused names were left out already
+			h.AddBytesKV(name, value)
+		}
 	}
 }
 
@@ -125,13 +153,14 @@ func dropNominated(h *fasthttp.ResponseHeader, block []byte) {
 }
 
 // stream is a response body on its way from the endpoint to the client. It is
-// the response's body stream: fasthttp calls WriteTo after the handler has
-// returned and then Close, which is where the exchange ends.
+// the response's body stream: fasthttp calls WriteTo or Read after the handler
+// has returned and then Close, which is where the exchange ends.
 type stream struct {
-	x      *Exchange
-	active bool
-	raw    bool // written by writeRaw and not by fasthttp
-	failed *Error
+	x       *Exchange
+	active  bool
+	raw     bool // written by writeRaw and not by fasthttp
+	flushed bool // the header is out, and fasthttp's buffer empty
+	failed  *Error
 }
 
 func (s *stream) reset() { *s = stream{} }
@@ -139,6 +168,11 @@ func (s *stream) reset() { *s = stream{} }
 func (s *stream) begin(x *Exchange) {
 	*s = stream{x: x, active: true}
 	resp := &x.Ctx.Response
+	if d := x.snap.WriteTimeout; d > 0 {
+		// Told so, fasthttp clears the deadlines of this body after it, also
+		// if the server has no time limit of its own (before a reload).
+		_ = x.Ctx.SetWriteDeadline(time.Now().Add(d)) // fails only when closed, as the write will
+	}
 	if x.http10 && x.reply.Framing != upstream.Fixed {
 		s.raw = true
 		return
@@ -151,35 +185,53 @@ func (s *stream) begin(x *Exchange) {
 		resp.ImmediateHeaderFlush = true
 	} else {
 		// The header waits for the first bytes only if they are here already.
-		resp.ImmediateHeaderFlush = x.conn.Buffered() == 0
+		s.flushed = x.conn.Buffered() == 0
+		resp.ImmediateHeaderFlush = s.flushed
 	}
 	resp.SetBodyStream(s, size)
 }
 
-// SupportsBodyWriteTo tells fasthttp to use WriteTo (fasthttp.BodyWriterTo).
-func (s *stream) SupportsBodyWriteTo() bool { return true }
+// SupportsBodyWriteTo tells fasthttp to use WriteTo (fasthttp.BodyWriterTo) for
+// a body whose length was announced, and Read for one that it sends in chunks:
+// its own writer of chunks would be allocated for each body.
+func (s *stream) SupportsBodyWriteTo() bool { return s.x.reply.Framing == upstream.Fixed }
 
-// Read is there for io.Reader; fasthttp uses WriteTo.
+// Read returns the first part of a body that is sent in chunks, so that it
+// leaves in one write with the header. Called again, with the header flushed, it
+// sends all other parts itself, as they come and without copies through
+// fasthttp's small buffers; fasthttp adds the last chunk.
 func (s *stream) Read(p []byte) (int, error) {
-	n, err := s.x.conn.ReadBody(p)
-	s.x.bytesOut += int64(n)
-	return n, err
+	if !s.flushed {
+		s.flushed = true
+		s.extendDeadlines()
+		n, err := s.x.conn.ReadBody(p)
+		s.x.bytesOut += int64(n)
+		switch err {
+		case nil:
+		case io.EOF:
+			s.x.passTrailer()
+		default:
+			err = s.fail(err)
+		}
+		return n, err
+	}
+	if err := s.pump(s.x.Ctx.Conn(), true); err != nil {
+		return 0, err
+	}
+	s.x.passTrailer()
+	return 0, io.EOF
 }
 
-// WriteTo sends the body: straight to the client's socket when its length was
-// announced, else through w, which writes each part as a chunk and flushes it.
-func (s *stream) WriteTo(w io.Writer) (int64, error) {
+// WriteTo sends a body of announced length straight to the client's socket.
+func (s *stream) WriteTo(io.Writer) (int64, error) {
 	x := s.x
-	if x.reply.Framing == upstream.Fixed {
-		client := x.Ctx.Conn()
-		if tcp, ok := client.(*net.TCPConn); ok && x.reply.Length >= spliceFrom && x.conn.TCP() != nil {
-			if err := s.splice(tcp); err != nil {
-				return x.bytesOut, err
-			}
+	client := x.Ctx.Conn()
+	if tcp, ok := client.(*net.TCPConn); ok && x.reply.Length >= spliceFrom && x.conn.TCP() != nil {
+		if err := s.splice(tcp); err != nil {
+			return x.bytesOut, err
 		}
-		w = client
 	}
-	err := s.pump(w)
+	err := s.pump(client, false)
 	return x.bytesOut, err
 }
 
@@ -188,7 +240,7 @@ func (s *stream) WriteTo(w io.Writer) (int64, error) {
 func (s *stream) splice(client *net.TCPConn) error {
 	x := s.x
 	if n := x.conn.Buffered(); n > 0 {
-		if err := s.pumpUpTo(client, int64(n)); err != nil {
+		if err := s.pumpUpTo(client, int64(n), false); err != nil {
 			return err
 		}
 	}
@@ -197,24 +249,17 @@ func (s *stream) splice(client *net.TCPConn) error {
 		n, err := x.conn.Splice(client, splicePart)
 		x.bytesOut += n
 		switch {
-		case err == nil && n == 0:
-			return s.fail(upstream.ErrTruncated)
+		case err == nil && n > 0:
 		case err == nil:
+			return s.fail(upstream.ErrTruncated)
 		case n > 0 && errors.Is(err, os.ErrDeadlineExceeded):
 			// Slow, but moving: the time limit is on the next bytes. It may
 			// not run past the route's.
-			if _, ok := x.timeLeft(time.Now()); !ok {
+			if _, left := x.timeLeft(time.Now()); !left {
 				return s.fail(upstream.ErrTimeout)
 			}
-		case x.conn.Waiting(), errors.Is(err, syscall.EPIPE):
-			// The endpoint has more to give: it is the client that does not
-			// take it.
-			x.gone = true
-			return err
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return s.fail(upstream.ErrTimeout)
 		default:
-			return s.fail(upstream.ErrTruncated)
+			return s.spliceFailed(err)
 		}
 	}
 	return nil
@@ -223,16 +268,16 @@ func (s *stream) splice(client *net.TCPConn) error {
 // splicePart is the most that one call moves, in bytes.
 const splicePart = 1 << 20
 
-// pump copies the body through a pooled buffer.
-func (s *stream) pump(w io.Writer) error { return s.pumpUpTo(w, -1) }
+// pump copies the body through a pooled buffer, each part as a chunk if asked.
+func (s *stream) pump(client net.Conn, chunked bool) error { return s.pumpUpTo(client, -1, chunked) }
 
 // pumpUpTo copies limit bytes, or all of the body if limit is negative.
-func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
+func (s *stream) pumpUpTo(client net.Conn, limit int64, chunked bool) error {
 	x := s.x
 	pump := pumps.Get().(*[]byte)
 	defer pumps.Put(pump)
 	for limit != 0 {
-		buf := *pump
+		buf := (*pump)[chunkRoom : pumpSize-2]
 		if limit > 0 && limit < int64(len(buf)) {
 			buf = buf[:limit]
 		}
@@ -242,7 +287,11 @@ func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
 			if limit > 0 {
 				limit -= int64(n)
 			}
-			if _, werr := w.Write(buf[:n]); werr != nil {
+			part := buf[:n]
+			if chunked {
+				part = asChunk((*pump)[:chunkRoom+n])
+			}
+			if _, werr := client.Write(part); werr != nil {
 				x.gone = true
 				return werr
 			}
@@ -262,19 +311,43 @@ func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
 // the client's connection without ending the message, so that it cannot be
 // taken for complete.
 func (s *stream) fail(err error) error {
-	s.failed = bodyFailure(err)
+	if errors.Is(err, upstream.ErrAbandoned) {
+		s.x.gone = true
+	} else {
+		s.failed = s.x.bodyFailure(err)
+	}
 	return err
+}
+
+// spliceFailed finds out which side an error of the kernel's is of, which does
+// not tell: an endpoint that has more to send or is merely idle is not the one
+// that failed, unless what failed was the wait for it.
+func (s *stream) spliceFailed(err error) error {
+	data, ended := s.x.conn.Unread()
+	late := errors.Is(err, os.ErrDeadlineExceeded)
+	switch {
+	case data, errors.Is(err, syscall.EPIPE), errors.Is(err, upstream.ErrAbandoned), !ended && !late:
+		s.x.gone = true
+		return err
+	case ended:
+		return s.fail(upstream.ErrTruncated)
+	}
+	return s.fail(upstream.ErrTimeout)
 }
 
 // extendDeadlines gives both sides their time for the next bytes.
 func (s *stream) extendDeadlines() {
 	x := s.x
 	now := time.Now()
-	deadline, _ := x.waitUntil(now)
-	_ = x.conn.SetReadDeadline(deadline) // a closed connection fails the read
+	x.extendReplyDeadline(now)
 	if d := x.snap.WriteTimeout; d > 0 {
 		_ = x.Ctx.Conn().SetWriteDeadline(now.Add(d)) // and this the write
 	}
+}
+
+// extendReplyDeadline gives the endpoint its time for the next bytes.
+func (x *Exchange) extendReplyDeadline(now time.Time) {
+	x.conn.Await(now, x.waitUntil(now), (*watcher)(x))
 }
 
 // Close ends the exchange. fasthttp calls it once the body was written or
@@ -285,10 +358,11 @@ func (s *stream) Close() error {
 		return nil
 	}
 	s.x = nil // a second Close does nothing
-	if x.snap.WriteTimeout > 0 {
-		_ = x.Ctx.Conn().SetWriteDeadline(time.Time{}) // ours; fails only when closed
+	complete := x.conn.Complete()
+	if !complete && s.failed == nil {
+		x.gone = true // not even the header went out
 	}
-	x.endAttempt(x.conn.Complete() && x.reply.KeepAlive && s.failed == nil && !x.gone)
+	x.endAttempt(complete && x.reply.KeepAlive && s.failed == nil && !x.gone)
 	if s.failed != nil {
 		x.Err = s.failed
 	} else if x.gone {
@@ -303,9 +377,11 @@ func (s *stream) Close() error {
 // connection is taken from it: once it has flushed what came before, it calls
 // writeRaw on a goroutine of its own.
 func (s *stream) takeOver() {
-	ctx := s.x.Ctx
-	ctx.HijackSetNoResponse(true)
-	ctx.Hijack(s.writeRaw)
+	x := s.x
+	x.server.hijack(x, s.writeRaw, func() {
+		x.gone = true
+		_ = s.Close()
+	})
 }
 
 func (s *stream) writeRaw(client net.Conn) {
@@ -319,7 +395,7 @@ func (s *stream) writeRaw(client net.Conn) {
 	if _, err := client.Write(h.Header()); err != nil {
 		x.gone = true
 	} else {
-		_ = s.pump(client) // kept in s.failed and x.gone, for Close
+		_ = s.pump(client, false) // kept in s.failed and x.gone, for Close
 	}
 	_ = s.Close()
 }

@@ -309,9 +309,8 @@ const (
 
 // drainReply reads the body and reports whether it came to its end.
 func (x *Exchange) drainReply() bool {
-	if x.conn.SetReadDeadline(time.Now().Add(discardWait)) != nil {
-		return false
-	}
+	now := time.Now()
+	x.conn.Await(now, now.Add(discardWait), (*watcher)(x))
 	pump := pumps.Get().(*[]byte)
 	defer pumps.Put(pump)
 	for left := maxDiscarded; left > 0; {
@@ -330,18 +329,32 @@ var timers = sync.Pool{New: func() any {
 	return t
 }}
 
-// waitToRetry waits, holding the request's goroutine. A gateway that begins to
-// drain does not wait any longer: the attempt goes out at once.
-func (x *Exchange) waitToRetry(d time.Duration) {
+// lookEvery is how often a request that waits for no connection looks whether
+// its client is still there.
+const lookEvery = 250 * time.Millisecond
+
+// waitFor waits for d, holding the request's goroutine, or until something comes
+// from done. It reports false when the client has left meanwhile.
+func (x *Exchange) waitFor(d time.Duration, done <-chan struct{}) bool {
 	if d <= 0 {
-		return
+		return true
 	}
 	t := timers.Get().(*time.Timer)
-	t.Reset(d)
-	select {
-	case <-t.C:
-	case <-x.server.drains:
+	defer timers.Put(t)
+	defer t.Stop() // since Go 1.23 nothing of it can be received later
+	for {
+		part := min(d, lookEvery)
+		t.Reset(part)
+		select {
+		case <-done:
+			return true
+		case <-t.C:
+		}
+		if d -= part; d <= 0 {
+			return true
+		}
+		if upstream.Gone(x.Ctx.Conn()) {
+			return false
+		}
 	}
-	t.Stop() // since Go 1.23 nothing of it can be received later
-	timers.Put(t)
 }

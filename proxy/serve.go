@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"bytes"
+	"net/netip"
+	"slices"
 
 	"github.com/valyala/fasthttp"
 
@@ -9,16 +11,25 @@ import (
 	"github.com/salgue441/velocity/proxy/syntax"
 )
 
-// serve is the whole line. Each stage either goes on or sets x.Err; whatever
-// happens, the phases that were entered are left in reverse.
-func (s *Server) serve(x *Exchange) {
-	if x.readRequest() && x.matchRoute() && x.enterPhases() {
-		if x.Route.Answer != nil {
-			x.Route.Answer.Answer(x)
-		} else {
-			x.forward()
-		}
+// admit is the line up to the request's body, which a client may hold back
+// until it is admitted (Expect). Each stage either goes on, or sets x.Err or has
+// the response ready.
+func (x *Exchange) admit() bool {
+	return x.readRequest() && x.matchRoute() && x.enterPhases() && x.admitBody()
+}
+
+// answer is the line from there to the response.
+func (x *Exchange) answer() {
+	if x.Route.Answer != nil {
+		x.Route.Answer.Answer(x)
+	} else {
+		x.forward()
 	}
+}
+
+// finish ends the line: whatever happened, the phases that were entered are
+// left in reverse.
+func (x *Exchange) finish() {
 	if x.Err != nil {
 		x.answerError()
 	}
@@ -30,7 +41,7 @@ func (s *Server) serve(x *Exchange) {
 // path, client and request ID.
 func (x *Exchange) readRequest() bool {
 	h := &x.Ctx.Request.Header
-	err := x.fields.parse(h.RawHeaders())
+	err := x.fields.parse(h.RawHeaders(), x.snap.MaxHeaders, x.snap.Underscores)
 	x.identify() // an ID is wanted for the answer even if the header is bad
 	if err != nil {
 		return x.refuse(err)
@@ -42,8 +53,15 @@ func (x *Exchange) readRequest() bool {
 	default:
 		return x.refuse(ErrVersion)
 	}
-	if string(x.Method()) == "CONNECT" {
-		return x.refuse(ErrConnectMethod)
+	switch string(x.Method()) {
+	case "CONNECT", "TRACE":
+		return x.refuse(ErrMethodRefused)
+	}
+	if limit := x.snap.MaxURIBytes; limit > 0 && len(h.RequestURI()) > limit {
+		return x.refuse(ErrURITooLong)
+	}
+	if !x.http10 && !x.fields.expectsContinue() {
+		return x.refuse(ErrExpectation)
 	}
 	// Before any phase: a client must not drop what the gateway adds.
 	x.fields.dropNominated()
@@ -69,7 +87,9 @@ func (x *Exchange) readTarget(target []byte) bool {
 				target = x.arena[start:]
 			}
 		}
-		if x.hostField != nil && !bytes.EqualFold(authority, x.hostField) {
+		// HTTP/1.1 has a Host all the same (RFC 9112 section 3.2).
+		if len(authority) == 0 || x.hostField == nil && !x.http10 ||
+			x.hostField != nil && !bytes.EqualFold(authority, x.hostField) {
 			return x.refuse(ErrBadHost)
 		}
 		x.hostField = authority
@@ -88,12 +108,10 @@ func (x *Exchange) readTarget(target []byte) bool {
 		x.Path = path
 		return true
 	}
-	canonical, flags, err := router.AppendCanonical(x.pathBuf[:0], path)
+	x.pathBuf = slices.Grow(x.pathBuf[:0], 3*len(path)) // always enough
+	canonical, flags, err := router.AppendCanonical(x.pathBuf, path)
 	if err != nil {
 		return x.refuse(ErrBadPath)
-	}
-	if len(canonical) > 0 && len(path) > 0 && &canonical[0] != &path[0] {
-		x.pathBuf = canonical
 	}
 	x.Path = canonical
 	x.encodedSlash = flags&router.EncodedSlash != 0
@@ -116,34 +134,41 @@ func (x *Exchange) readHost() bool {
 	if len(host) == 0 {
 		return x.http10
 	}
-	upper := false
-	for _, c := range host {
-		switch {
-		case 'A' <= c && c <= 'Z':
-			upper = true
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '.', c == ':', c == '_', c == '[', c == ']', c == '~', c == '%':
-		default:
-			return false
-		}
-	}
 	name := host
 	if host[0] == '[' {
 		end := bytes.IndexByte(host, ']')
 		if end < 0 || end+1 < len(host) && host[end+1] != ':' {
 			return false
 		}
+		if ip, err := netip.ParseAddr(stringOf(host[1:end])); err != nil || !ip.Is6() || ip.Zone() != "" {
+			return false
+		}
 		name = host[:end+1]
 	} else if i := bytes.IndexByte(host, ':'); i >= 0 {
 		name = host[:i]
 	}
+	upper := false
+	for _, c := range name {
+		switch {
+		case 'A' <= c && c <= 'Z':
+			upper = true
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '.', c == '_', c == '~':
+		case (c == ':' || c == '[' || c == ']') && name[0] == '[':
+		default:
+			return false
+		}
+	}
 	if port := host[len(name):]; len(port) > 0 {
+		if len(port) > len(":65535") {
+			return false
+		}
 		for _, c := range port[1:] {
 			if c < '0' || c > '9' {
 				return false
 			}
 		}
 	}
-	if len(name) > 1 && name[len(name)-1] == '.' {
+	if len(name) > 0 && name[len(name)-1] == '.' {
 		name = name[:len(name)-1]
 	}
 	if upper {
@@ -252,8 +277,11 @@ func (x *Exchange) answerError() {
 	if x.Err == ErrMethod {
 		x.Ctx.Response.Header.Set("Allow", x.allow)
 	}
+	if x.Err == ErrUpgradeVersion {
+		x.offerWebSocket()
+	}
 	if x.Err.Source == FromClient && x.Route == nil && x.Err != ErrNoRoute && x.Err != ErrMethod ||
-		x.Err == ErrBodyRead || x.Err == ErrRequestTimeout {
+		x.Err == ErrBodyRead || x.Err == ErrBodyTooLarge || x.Err == ErrRequestTimeout || x.Err == ErrClientClosed || x.Err == ErrHandshake {
 		x.Ctx.SetConnectionClose()
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 // Server runs the request line over the current snapshot.
@@ -20,15 +21,31 @@ type Server struct {
 	pool     sync.Pool
 	metrics  *telemetry.GatewayMetrics
 	onPanic  func(recovered any, requestID string)
+	streams  bodyStreams
+	onBad    func(target, requestID string, cause error)
+	hijacks  hijacks
+	tunnels  tunnels
 }
 
 // NewServer returns a server without a snapshot: until the first Swap every
 // request is answered 503. onPanic is told of each panic that a request met;
 // it may be nil.
 func NewServer(m *telemetry.GatewayMetrics, onPanic func(recovered any, requestID string)) *Server {
-	s := &Server{metrics: m, onPanic: onPanic, drains: make(chan struct{})}
+	s := &Server{metrics: m, onPanic: onPanic, drains: make(chan struct{}), streams: newBodyStreams()}
 	s.pool.New = func() any { return new(Exchange) }
 	return s
+}
+
+// NotifyBadReply has f told why a reply was not well-formed: from which endpoint
+// it came, to which request, and what is wrong, without the reply's bytes. It is
+// called before the first request.
+func (s *Server) NotifyBadReply(f func(target, requestID string, cause error)) { s.onBad = f }
+
+// blame tells of a reply that is not well-formed.
+func (x *Exchange) blame(ep *upstream.Endpoint, err error) {
+	if f := x.server.onBad; f != nil && errors.Is(err, upstream.ErrMalformed) {
+		f(ep.Target, string(x.RequestID), err)
+	}
 }
 
 // Swap makes next the snapshot of the requests that come from now on, and
@@ -48,19 +65,35 @@ func (s *Server) Drain() {
 
 // Handle serves one request: it is the fasthttp handler.
 func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
-	x := s.acquire(ctx)
+	x := takeWaiting(ctx)
+	admitted := x != nil
+	if x == nil {
+		x = s.acquire(ctx)
+	}
 	if x == nil {
 		writeError(ctx, ErrNotReady, nil, nil)
 		return
 	}
 	defer s.recoverPanic(x)
-	s.serve(x)
-	if s.draining.Load() {
-		ctx.SetConnectionClose()
+	if admitted || x.admit() {
+		x.answer()
+	}
+	x.finish()
+	if x.upgrade.accepted {
+		s.openTunnel(x)
+		return
+	}
+	x.leaveBody()
+	x.flushResponse()
+	if s.draining.Load() || x.upgrade.protocol != "" {
+		ctx.SetConnectionClose() // bytes behind a refused upgrade are no request
 	}
 	switch {
 	case x.stream.raw:
 		x.stream.takeOver()
+	case x.lingers():
+		s.linger(x)
+		s.close(x)
 	case !x.stream.active:
 		s.close(x)
 	}
@@ -93,26 +126,31 @@ func (s *Server) recoverPanic(x *Exchange) {
 	if s.onPanic != nil {
 		s.onPanic(r, string(x.RequestID))
 	}
-	if x.stream.x = nil; x.attempting { // the stream's Close must not run
-		x.endAttempt(false)
+	if x.snap == nil { // a tunnel's
+		x.snap = s.snapshot.Load()
 	}
+	x.endAttempt(false)
 	x.endRetry()
-	x.Err = ErrPanic
-	writeError(x.Ctx, ErrPanic, nil, x.RequestID)
+	x.stream.reset() // lest emptying the response ends the exchange once more
+	writeError(x.Ctx, ErrPanic, x.fields.value(accept), x.RequestID)
+	x.finishResponse()
 	x.Ctx.SetConnectionClose()
-	if !x.recorded {
+	if !x.closing { // a sink that panicked is not asked again
+		x.Err = ErrPanic
 		s.record(x)
 	}
 }
 
-// Expect lets a client that waits for 100 Continue send its body: it is
-// fasthttp's ExpectHandler. The write deadline still is that of the last
-// response, which may have passed while the connection was idle.
-func (s *Server) Expect(ctx *fasthttp.RequestCtx) int {
-	if snap := s.snapshot.Load(); snap != nil && snap.WriteTimeout > 0 {
-		_ = ctx.Conn().SetWriteDeadline(time.Now().Add(snap.WriteTimeout)) // fails only when closed, as the write will
+// flushResponse has fasthttp send the response before it serves the next
+// request of a client that pipelines: that may take long, and interim replies
+// to it must not overtake this response. A write deadline of the handler's own
+// has that effect; it is the one that fasthttp would set.
+func (x *Exchange) flushResponse() {
+	var deadline time.Time
+	if d := x.snap.WriteTimeout; d > 0 {
+		deadline = time.Now().Add(d)
 	}
-	return fasthttp.StatusContinue
+	_ = x.Ctx.SetWriteDeadline(deadline) // fails only when closed, as the write will
 }
 
 // HandleReadError answers a request whose header fasthttp could not read: it is
@@ -147,9 +185,9 @@ func (s *Server) close(x *Exchange) {
 	s.release(x)
 }
 
-// record tells the sinks of a finished request.
+// record tells metrics and sinks what became of the request.
 func (s *Server) record(x *Exchange) {
-	x.recorded = true
+	x.closing = true
 	ctx := x.Ctx
 	e := &x.event
 	e.Start = x.start
@@ -159,7 +197,7 @@ func (s *Server) record(x *Exchange) {
 	e.Status = ctx.Response.StatusCode()
 	e.BytesIn = x.body.read
 	e.BytesOut = x.bytesOut
-	if !x.stream.active && !ctx.IsHead() {
+	if !x.stream.active && !x.upgrade.accepted && !ctx.IsHead() {
 		e.BytesOut = int64(len(ctx.Response.Body()))
 	}
 	e.Method = ctx.Method()

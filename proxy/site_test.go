@@ -44,6 +44,10 @@ type site struct {
 	address   string
 	ended     chan struct{} // one for each connection that ended
 	panics    []string
+	causes    chan error // why replies were not well-formed
+
+	noServerLimits bool                    // the server has no time limits of its own
+	handler        fasthttp.RequestHandler // instead of the proxy's
 
 	mu     sync.Mutex
 	events []event
@@ -79,6 +83,7 @@ func prepareSite(t testing.TB, text string, targets ...string) *site {
 		upstreams: map[string]*upstream.Upstream{},
 		routes:    map[string]*Route{},
 		ended:     make(chan struct{}, 64),
+		causes:    make(chan error, 64),
 	}
 	s.snapshot = &Snapshot{
 		RequestIDHeader: "X-Request-Id",
@@ -95,6 +100,7 @@ func prepareSite(t testing.TB, text string, targets ...string) *site {
 	s.proxy = NewServer(s.registry.Gateway(), func(recovered any, id string) {
 		s.panics = append(s.panics, fmt.Sprint(recovered, " in ", id))
 	})
+	s.proxy.NotifyEnded(s.connEnded)
 	for i, target := range targets {
 		text = strings.ReplaceAll(text, "$"+strconv.Itoa(i+1), target)
 	}
@@ -108,6 +114,8 @@ func (s *site) newServer() *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler:                      s.proxy.Handle,
 		ErrorHandler:                 s.proxy.HandleReadError,
+		ExpectHandler:                s.proxy.Expect,
+		HeaderReceived:               s.proxy.HeaderReceived,
 		ReadTimeout:                  30 * time.Second,
 		WriteTimeout:                 30 * time.Second,
 		ReadBufferSize:               16 << 10,
@@ -121,14 +129,19 @@ func (s *site) newServer() *fasthttp.Server {
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
 		Logger:                       silent{},
-		ConnState: func(_ net.Conn, state fasthttp.ConnState) {
-			if state == fasthttp.StateClosed || state == fasthttp.StateHijacked {
-				select {
-				case s.ended <- struct{}{}:
-				default: // a test that opens that many does not count them
-				}
+		ConnState: func(c net.Conn, state fasthttp.ConnState) {
+			if state == fasthttp.StateClosed { // of those in StateHijacked the proxy tells
+				s.proxy.ConnClosed(c)
+				s.connEnded(c)
 			}
 		},
+	}
+}
+
+func (s *site) connEnded(net.Conn) {
+	select {
+	case s.ended <- struct{}{}:
+	default: // a test that opens that many does not count them
 	}
 }
 
@@ -137,6 +150,12 @@ func (s *site) serve() {
 	ln := listen(s.t)
 	s.address = ln.Addr().String()
 	server := s.newServer()
+	if s.handler != nil {
+		server.Handler = s.handler
+	}
+	if s.noServerLimits {
+		server.ReadTimeout, server.WriteTimeout = 0, 0
+	}
 	var served sync.WaitGroup
 	served.Go(func() { _ = server.Serve(ln) }) // ends with the listener
 	s.t.Cleanup(func() {
@@ -164,10 +183,11 @@ func (silent) Printf(string, ...any) {}
 //	forward KIND…                 x-forwarded, forwarded, via
 //	keep-id                       keep the client's request ID
 //	limits read=D write=D         the snapshot's time limits
+//	hygiene max=N uri=N underscores=reject
 //	upstream NAME TARGET… max=N wait=D connect=D no-keep-alive weights=N,N
 //	route NAME PATH methods=M,M host=… upstream=… to-host=… strip=… template=…
-//	      pattern=… replace=… slashes=keep timeout=D reply=D, and see retryPolicy and
-//	      hedgePolicy
+//	      pattern=… replace=… slashes=keep timeout=D reply=D max-body=N, and see
+//	      retryPolicy and hedgePolicy
 //	request ROUTE VERB NAME VALUE     header edit, VERB is set, add or remove
 //	response ROUTE VERB NAME VALUE
 //	cors ROUTE origins=O,O methods=M,M headers=H,H exposed=H,H max-age=D credentials private
@@ -196,6 +216,9 @@ func (s *site) build(text string) {
 			s.snapshot.KeepRequestID = true
 		case "limits":
 			s.snapshot.ReadTimeout, s.snapshot.WriteTimeout = w.duration("read"), w.duration("write")
+		case "hygiene":
+			s.snapshot.MaxHeaders, s.snapshot.MaxURIBytes = w.int("max", 0), w.int("uri", 0)
+			s.snapshot.Underscores = map[string]Underscores{"reject": RejectUnderscores, "keep": KeepUnderscores}[w.keys["underscores"]]
 		case "upstream":
 			s.addUpstream(w)
 		case "route":
@@ -277,6 +300,7 @@ func (s *site) newRoute(w line) *Route {
 		TargetHost:         w.keys["to-host"] == "target",
 		Timeout:            w.duration("timeout"),
 		ReplyTimeout:       w.duration("reply"),
+		MaxBodySize:        int64(w.int("max-body", 0)),
 		Retry:              retryPolicy(w),
 		Hedge:              hedgePolicy(w),
 	}
@@ -423,7 +447,7 @@ func dial(t testing.TB, address string) *net.TCPConn {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	return c.(*net.TCPConn) //nolint:errcheck // tcp was dialled
+	return c.(*net.TCPConn)
 }
 
 func (c *client) send(text string) {

@@ -33,6 +33,13 @@ type Snapshot struct {
 	// request body and for the client to take more of a streamed response.
 	// Zero means no limit.
 	ReadTimeout, WriteTimeout time.Duration
+	// MaxHeaders is how many header fields a request may have, and MaxURIBytes
+	// how long its target may be. Zero means no limit but that of the read
+	// buffer.
+	MaxHeaders, MaxURIBytes int
+	// Underscores says what becomes of header fields with an underscore in
+	// their name.
+	Underscores Underscores
 	// Local, when set, is asked before the table: it answers what is the
 	// gateway's own, such as /health, and reports whether it did.
 	Local func(x *Exchange) bool
@@ -44,6 +51,22 @@ type Forwarding struct {
 	Forwarded  bool // RFC 7239
 	Via        bool // RFC 9110 section 7.6.3
 }
+
+// Underscores is what becomes of header fields with an underscore in their name.
+// Servers that turn names into variables, as CGI does, cannot tell X_Forwarded_For
+// from X-Forwarded-For, which the gateway vouches for.
+type Underscores uint8
+
+// The policies for names with underscores. Zero is the safe one.
+const (
+	// DropUnderscores takes such fields away.
+	DropUnderscores Underscores = iota
+	// RejectUnderscores answers 400.
+	RejectUnderscores
+	// KeepUnderscores passes them on, but for those that look like a field
+	// which the gateway itself heeds.
+	KeepUnderscores
+)
 
 // Route is one route, compiled.
 type Route struct {
@@ -69,6 +92,8 @@ type Route struct {
 	// ReplyTimeout bounds the wait for the reply's header, and then each wait
 	// for more of its body. Zero means no limit.
 	ReplyTimeout time.Duration
+	// MaxBodySize is the largest request body, in bytes. Zero means no limit.
+	MaxBodySize int64
 	// Retry is the retry policy.
 	Retry RetryPolicy
 	// Hedge is the hedging policy.
@@ -76,6 +101,8 @@ type Route struct {
 	// Claims tells that the route's pattern is exactly a path that the gateway
 	// would answer itself, such as /health.
 	Claims bool
+	// Upgrade says which protocols requests may switch to.
+	Upgrade UpgradePolicy
 	// CORS tells that the route answers preflights, so that one finds the
 	// route by the method it asks about.
 	CORS bool

@@ -209,6 +209,7 @@ func (c *textCase) converse(t *testing.T, s *site) string {
 		t.Fatalf("read: %v after %q", err, b)
 	}
 	sending.Wait()
+	_ = conn.Close() // the gateway may wait for it
 	if i := bytes.LastIndex(b, []byte("HTTP/1.1 299 ")); i >= 0 {
 		return string(b[:i])
 	}
@@ -225,8 +226,13 @@ func isReset(err error) bool {
 func describe(e *event) string {
 	text := fmt.Sprintf("%d %s", e.Status, e.Source)
 	for _, p := range []struct{ name, value string }{
-		{"route", e.Route}, {"upstream", e.Upstream}, {"reason", e.Reason}, {"client", e.ClientIP.String()},
-		{"attempts", strconv.Itoa(e.Attempts)}, {"in", strconv.FormatInt(e.BytesIn, 10)}, {"out", strconv.FormatInt(e.BytesOut, 10)},
+		{"route", e.Route},
+		{"upstream", e.Upstream},
+		{"reason", e.Reason},
+		{"client", e.ClientIP.String()},
+		{"attempts", strconv.Itoa(e.Attempts)},
+		{"in", strconv.FormatInt(e.BytesIn, 10)},
+		{"out", strconv.FormatInt(e.BytesOut, 10)},
 	} {
 		if p.value != "" && p.value != "0" && p.value != "127.0.0.1" {
 			text += " " + p.name + "=" + p.value

@@ -153,7 +153,7 @@ func (p *program) printExplanation(e admin.Explanation) {
 		}
 		fmt.Fprintf(w, "%s %s\t%s\t%s\n", mark, c.Route, c.Origin, c.Reason)
 	}
-	w.Flush()
+	_ = w.Flush() // as any print to the terminal
 }
 
 func codeText(code string) string {

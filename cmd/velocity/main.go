@@ -30,7 +30,7 @@ const (
 const usage = `Velocity is an edge proxy and API gateway.
 
 Usage:
-  velocity [--config FILE]                run the gateway
+  velocity [--config FILE] [--takeover]   run the gateway
   velocity COMMAND [flags]
 
 Commands:
@@ -45,12 +45,16 @@ Commands:
 
 Flags:
   --config FILE    the configuration (default configs/gateway.yaml)
+  --takeover       take the listening sockets of the process that runs this
+                   configuration; it finishes its requests and ends
 
 Signals:
   SIGHUP           reload the configuration and reopen log files; a bad file
                    changes nothing
   SIGTERM, SIGINT  stop: readiness fails, requests under way finish (see
                    server.shutdown); a second one stops at once
+  SIGUSR2          start the program again with --takeover, to upgrade it
+                   without losing a connection
 
 The configuration is also reloaded when its files change (server.watch) and by
 POST /admin/v1/reload on the management listener.
@@ -101,8 +105,7 @@ func (p *program) run(args []string) int {
 		}
 		command, ok := commands[args[0]]
 		if !ok {
-			fmt.Fprintf(p.stderr, "velocity: unknown command %q; see velocity --help\n", args[0])
-			return exitUsage
+			return p.unknown(args[0])
 		}
 		return command(args[1:])
 	}
@@ -110,31 +113,49 @@ func (p *program) run(args []string) int {
 }
 
 func (p *program) help(args []string, commands map[string]func([]string) int) int {
-	if len(args) == 1 && commands[args[0]] != nil {
-		return commands[args[0]]([]string{"--help"})
+	if len(args) == 0 {
+		fmt.Fprint(p.stdout, usage)
+		return exitOK
 	}
-	fmt.Fprint(p.stdout, usage)
-	return exitOK
+	command, ok := commands[args[0]]
+	if !ok {
+		return p.unknown(args[0])
+	}
+	return command([]string{"--help"})
 }
 
-// flags returns a flag set that prints text as its help. Parse errors go to
-// stderr in one line.
-func (p *program) flags(name, text string) *flag.FlagSet {
+func (p *program) unknown(command string) int {
+	fmt.Fprintf(p.stderr, "velocity: unknown command %q; see velocity --help\n", command)
+	return exitUsage
+}
+
+// flags returns the flags of a command, "" for running the gateway, with help
+// as their help.
+func (p *program) flags(command, help string) flags {
+	name := strings.TrimSpace("velocity " + command)
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.Usage = func() { fmt.Fprint(p.stdout, text) }
-	return fs
+	fs.Usage = func() {} // the package calls it for errors too
+	return flags{FlagSet: fs, help: help}
+}
+
+// flags are a command's flags and the text that --help prints.
+type flags struct {
+	*flag.FlagSet
+	help string
 }
 
 // parse parses flags that may stand before and after the operands, and returns
-// the operands. done tells that the command ends here with code.
-func (p *program) parse(fs *flag.FlagSet, args []string) (operands []string, code int, done bool) {
+// the operands. Help goes to stdout, an error to stderr in one line. done tells
+// that the command ends here with code.
+func (p *program) parse(fs flags, args []string) (operands []string, code int, done bool) {
 	for {
 		if err := fs.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
+				fmt.Fprint(p.stdout, fs.help)
 				return nil, exitOK, true
 			}
-			fmt.Fprintf(p.stderr, "velocity: %v; see velocity %s --help\n", err, strings.TrimPrefix(fs.Name(), "velocity "))
+			fmt.Fprintf(p.stderr, "velocity: %v; see %s --help\n", err, fs.Name())
 			return nil, exitUsage, true
 		}
 		if fs.NArg() == 0 {

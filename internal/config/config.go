@@ -12,7 +12,7 @@ type Config struct {
 	// name must exist.
 	Include []string `yaml:"include"`
 
-	// Server is the listener that takes traffic.
+	// Server takes traffic.
 	Server Server `yaml:"server"`
 
 	// Admin is the management listener.
@@ -42,8 +42,8 @@ type Config struct {
 	defaultUpstream Upstream
 }
 
-// Server is the listener that takes traffic. Host and port need a restart;
-// everything else follows a reload.
+// Server takes traffic. Everything follows a reload, the listeners included,
+// except `takeover_socket`.
 //
 //	server:
 //	  port: 8080
@@ -56,6 +56,10 @@ type Server struct {
 
 	// Port is the TCP port. 0 takes any free port and logs which.
 	Port int `yaml:"port" default:"8080" min:"0" max:"65535"`
+
+	// Listeners lists what to listen on, in place of `host` and `port`, which
+	// must then be absent.
+	Listeners []Listener `yaml:"listeners"`
 
 	// ReadTimeout bounds reading the header of a request, and then each wait
 	// for more of its body: a client that sends nothing for this long is
@@ -73,6 +77,18 @@ type Server struct {
 	// MaxHeaderBytes bounds the request line and the headers together; more is
 	// answered 431. It is also the size of each connection's read buffer.
 	MaxHeaderBytes Size `yaml:"max_header_bytes" default:"16384" min:"1024" max:"16777216"`
+
+	// MaxURIBytes bounds the request target, path and query together; more is
+	// answered 414. 0 leaves it to `max_header_bytes`.
+	MaxURIBytes Size `yaml:"max_uri_bytes" default:"8KiB" min:"0" max:"16777216"`
+
+	// MaxBodySize bounds the body of a request; more is answered 413, by its
+	// Content-Length before anything is sent on, else as it comes. A route may
+	// say otherwise. 0 means no limit.
+	MaxBodySize Size `yaml:"max_body_size" default:"0" min:"0"`
+
+	// Headers bounds and cleans the header fields of requests.
+	Headers RequestFields `yaml:"headers"`
 
 	// MaxConnections bounds the open client connections; further ones wait in
 	// the accept queue of the kernel. 0 means no limit.
@@ -95,6 +111,26 @@ type Server struct {
 	// Watch reloads the configuration when one of its files changes. SIGHUP
 	// reloads it in any case.
 	Watch bool `yaml:"watch" default:"true"`
+
+	// TakeoverSocket is the absolute path of the Unix socket over which a new
+	// process (`velocity --takeover`, or SIGUSR2) gets the listening sockets of
+	// this one. Absent, a path below `$XDG_RUNTIME_DIR`, `/run/velocity` or the
+	// directory for temporary files that the configuration's path determines;
+	// `off` has none. It needs a restart.
+	TakeoverSocket string `yaml:"takeover_socket"`
+}
+
+// RequestFields bounds and cleans the header fields of requests.
+type RequestFields struct {
+	// MaxCount is how many fields a request may have; more is answered 431. 0
+	// means no limit but `max_header_bytes`.
+	MaxCount int `yaml:"max_count" default:"100" min:"0" max:"100000"`
+
+	// Underscores says what becomes of fields with an underscore in their
+	// name, which some servers cannot tell from a hyphen: `drop` removes them,
+	// `reject` answers 400, `keep` passes them on, but for those that look
+	// like a field of the gateway's own, such as `X_Forwarded_For`.
+	Underscores string `yaml:"underscores" default:"drop" enum:"drop,reject,keep"`
 }
 
 // RequestID gives each request the name that appears in logs, error bodies and

@@ -82,11 +82,30 @@ type Route struct {
 	// limit, so that streams live as long as they flow.
 	Timeout Duration `yaml:"timeout" default:"0s"`
 
+	// MaxBodySize bounds the body of a request, in place of
+	// `server.max_body_size`. 0 means no limit.
+	MaxBodySize *Size `yaml:"max_body_size"`
+
 	// Retries sends a request again whose attempt failed.
 	Retries Retries `yaml:"retries"`
 
 	// Hedge makes a second attempt when the first is slow. Absent, none is made.
 	Hedge *Hedge `yaml:"hedge"`
+
+	// Upgrades lists the protocols that a request may switch its connection to,
+	// in lower case: `websocket`, or others such as `irc/6.9`. Requests for
+	// protocols that are not listed are forwarded without the wish. `[]` allows
+	// none.
+	Upgrades []string `yaml:"upgrades" default:"websocket"`
+
+	// UpgradeIdleTimeout ends a connection that has switched protocols once
+	// nothing was sent either way for so long. 0 means no limit.
+	UpgradeIdleTimeout Duration `yaml:"upgrade_idle_timeout" default:"5m"`
+
+	// UpgradeMaxDuration ends a connection that has switched protocols after
+	// so long, whatever is sent. 0 means no limit. `timeout` ends with the
+	// switch.
+	UpgradeMaxDuration Duration `yaml:"upgrade_max_duration" default:"0s"`
 
 	// Headers changes headers on the way.
 	Headers Headers `yaml:"headers"`

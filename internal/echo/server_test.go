@@ -296,7 +296,7 @@ func TestResetClosesWithoutAnswer(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- New(Options{}).Serve(ctx, ln) }()
-	defer func() { stop(); _ = <-served }()
+	defer func() { stop(); <-served }() //nolint:errcheck // the test is over
 
 	f := func(request string) {
 		t.Helper()

@@ -14,8 +14,13 @@ import (
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
-// warmTime bounds the wait for the first probes of new endpoints before a swap.
-const warmTime = time.Second
+// These bound the wait for the first probes of new endpoints before a swap. A
+// process that takes over has time: until it is ready the one before serves,
+// with endpoints whose state it knows.
+const (
+	warmTime         = time.Second
+	warmTimeTakeover = 10 * time.Second
+)
 
 // reloadTry is how the last attempt to load a configuration ended.
 type reloadTry struct {
@@ -45,14 +50,19 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 		}
 		g.metrics.Reloaded(result, time.Now())
 	}()
-	c, err := config.Load(g.options.ConfigPath, g.options.Env)
+	var c *config.Config
+	err = aside(func() (err error) {
+		c, err = config.Load(g.options.ConfigPath, g.options.Env)
+		return err
+	})
 	if err != nil {
 		g.failReload(err)
 		return false, err
 	}
+	// Watched before it is applied, which takes time and may fail.
+	g.watchFiles(c)
 	if running := g.running.Load(); running != nil && running.plan.config.Hash() == c.Hash() {
 		g.noteReload(nil, nil)
-		g.watchFiles(c)
 		return false, nil
 	}
 	if err := g.apply(ctx, c); err != nil {
@@ -69,6 +79,11 @@ var errDraining = errors.New("reload configuration: the gateway is stopping")
 func (g *Gateway) failReload(err error) {
 	var problems config.Problems
 	errors.As(err, &problems)
+	if r := g.running.Load(); r != nil && r.plan.config.Server.Watch {
+		for _, p := range problems {
+			g.watch.add(p.File) // its author is about to mend it
+		}
+	}
 	g.noteReload(err, problems)
 	g.log.Error("configuration refused, the running one stays", zap.Error(err))
 }
@@ -79,30 +94,60 @@ func (g *Gateway) noteReload(err error, problems config.Problems) {
 
 // apply builds, warms and swaps. Nothing before the swap changes what runs,
 // and nothing after it can fail.
-func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
-	p, err := build(c, g.living, g.registry)
+func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
+	defer func() {
+		if err != nil {
+			g.retainMetrics() // forget handles of what will not run
+		}
+	}()
+	var p *plan
+	err = aside(func() (err error) {
+		p, err = build(c, g.living, g.registry)
+		return err
+	})
 	if err != nil {
-		g.retainMetrics() // forget handles of what will not run
 		return err
 	}
-	next := &running{plan: p, at: time.Now(), revision: 1}
+	sockets, err := g.planSockets(c)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			sockets.abandon()
+		}
+	}()
+	next := &running{plan: p, at: time.Now(), revision: 1, since: make(map[*upstream.Endpoint]time.Time, len(p.endpoints))}
+	for _, e := range p.endpoints {
+		next.since[e] = next.at
+	}
 	before := g.running.Load()
 	if before != nil {
 		next.revision = before.revision + 1
+		for e, since := range before.since {
+			if _, stays := next.since[e]; stays {
+				next.since[e] = since
+			}
+		}
 	}
 	handler, exposed, err := g.adminHandlers(c)
 	if err != nil {
 		return err
 	}
+	p.snapshot.Local = local(c, g.ready.Load, exposed)
+	// Last of what can fail, since it opens a file.
 	if err := g.openAccessLog(c, before, next); err != nil {
 		return err
 	}
-	p.snapshot.Local = local(c, g.ready.Load, exposed)
 
 	g.watchHealth(p)
-	warmed, cancel := context.WithTimeout(ctx, warmTime)
+	limit := warmTime
+	if before == nil && g.takeover != nil {
+		limit = warmTimeTakeover
+	}
+	warmed, cancel := context.WithTimeout(ctx, limit)
 	if err := g.checker.Round(warmed); err != nil && ctx.Err() == nil {
-		g.log.Warn("not every new endpoint was probed before the swap", zap.Duration("waited", warmTime))
+		g.log.Warn("not every new endpoint was probed before the swap", zap.Duration("waited", limit))
 	}
 	cancel()
 
@@ -128,8 +173,9 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 	if before != nil && before.accessLog != next.accessLog {
 		g.retireAccessLog(before.accessLog)
 	}
-	g.acceptorSettings(c)
-	g.watchFiles(c)
+	g.door.setLimit(c.Server.MaxConnections)
+	g.ensureServer(settingsOf(&c.Server))
+	g.useSockets(sockets)
 	for _, w := range g.warnings(p, before) {
 		g.log.Warn("configuration: " + w)
 	}
@@ -225,7 +271,7 @@ func (g *Gateway) warnings(p *plan, before *running) []string {
 		what    string
 		changed bool
 	}{
-		{"server.host and server.port", was.Server.Host != is.Server.Host || was.Server.Port != is.Server.Port},
+		{"server.takeover_socket", was.Server.TakeoverSocket != is.Server.TakeoverSocket},
 		{"admin.enabled, admin.host, admin.port and admin.tls", was.Admin.Enabled != is.Admin.Enabled || was.Admin.Host != is.Admin.Host ||
 			was.Admin.Port != is.Admin.Port || was.Admin.TLS != is.Admin.TLS},
 		{"observability.log.format", was.Observability.Log.Format != is.Observability.Log.Format},
@@ -235,13 +281,4 @@ func (g *Gateway) warnings(p *plan, before *running) []string {
 		}
 	}
 	return out
-}
-
-// acceptorSettings brings the listener's limits in line.
-func (g *Gateway) acceptorSettings(c *config.Config) {
-	if g.acceptor == nil {
-		return // before the start, and when only explaining
-	}
-	g.acceptor.setLimit(c.Server.MaxConnections)
-	g.ensureServer(settingsOf(&c.Server))
 }

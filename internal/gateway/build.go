@@ -67,6 +67,9 @@ func build(c *config.Config, l living, registry *telemetry.Registry) (*plan, err
 		RequestIDHeader: c.Server.RequestID.Header,
 		KeepRequestID:   c.Server.RequestID.TrustInbound,
 		NoRoute:         registry.Route(telemetry.NoRoute),
+		MaxHeaders:      c.Server.Headers.MaxCount,
+		MaxURIBytes:     int(c.Server.MaxURIBytes),
+		Underscores:     underscores(c.Server.Headers.Underscores),
 		ReadTimeout:     time.Duration(c.Server.ReadTimeout),
 		WriteTimeout:    time.Duration(c.Server.WriteTimeout),
 	}
@@ -80,6 +83,16 @@ func build(c *config.Config, l living, registry *telemetry.Registry) (*plan, err
 		}
 	}
 	return &b.plan, nil
+}
+
+func underscores(policy string) proxy.Underscores {
+	switch policy {
+	case "reject":
+		return proxy.RejectUnderscores
+	case "keep":
+		return proxy.KeepUnderscores
+	}
+	return proxy.DropUnderscores
 }
 
 func (b *builder) buildPlugins() {
@@ -305,7 +318,16 @@ func (b *builder) buildRoute(i int, c *config.Route, named map[string]*config.Up
 		KeepEncodedSlashes: c.EncodedSlashes == "keep",
 		Claims:             claims(c),
 		Timeout:            time.Duration(c.Timeout),
+		MaxBodySize:        int64(b.config.Server.MaxBodySize),
 		Retry:              retryPolicy(&c.Retries),
+		Upgrade: proxy.UpgradePolicy{
+			Protocols:   c.Upgrades,
+			IdleTimeout: time.Duration(c.UpgradeIdleTimeout),
+			MaxDuration: time.Duration(c.UpgradeMaxDuration),
+		},
+	}
+	if c.MaxBodySize != nil {
+		r.MaxBodySize = int64(*c.MaxBodySize)
 	}
 	switch c.UpstreamHost {
 	case "preserve":

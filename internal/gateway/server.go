@@ -31,7 +31,7 @@ func settingsOf(c *config.Server) serverSettings {
 	}
 }
 
-// ensureServer puts a server with the wanted settings behind the socket.
+// ensureServer puts a server with the wanted settings behind the sockets.
 // Connections of the one before stay with it until they end.
 func (g *Gateway) ensureServer(want serverSettings) {
 	if len(g.servers) > 0 && g.serverSettings == want {
@@ -41,6 +41,7 @@ func (g *Gateway) ensureServer(want serverSettings) {
 		Handler:                      g.proxy.Handle,
 		ErrorHandler:                 g.proxy.HandleReadError,
 		ExpectHandler:                g.proxy.Expect,
+		HeaderReceived:               g.proxy.HeaderReceived,
 		ReadTimeout:                  want.read,
 		WriteTimeout:                 want.write,
 		IdleTimeout:                  want.idle,
@@ -55,13 +56,14 @@ func (g *Gateway) ensureServer(want serverSettings) {
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
 		Logger:                       quiet{g.log},
-		ConnState: func(_ net.Conn, state fasthttp.ConnState) {
-			if state == fasthttp.StateClosed || state == fasthttp.StateHijacked {
-				g.acceptor.ended()
+		ConnState: func(c net.Conn, state fasthttp.ConnState) {
+			if state == fasthttp.StateClosed { // of those in StateHijacked g.proxy tells
+				g.proxy.ConnClosed(c)
+				g.door.left()
 			}
 		},
 	}
-	gate := newGate(g.acceptor.ln.Addr())
+	gate := newGate()
 	g.servers = append(g.servers, s)
 	g.serverSettings = want
 	g.loops.Go(func() {
@@ -69,7 +71,7 @@ func (g *Gateway) ensureServer(want serverSettings) {
 			g.log.Error("serve: the listener ended", zap.Error(err))
 		}
 	})
-	g.acceptor.serve(gate)
+	g.door.leadTo(gate)
 }
 
 // shutdownServers ends all servers within the context's time.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -63,22 +64,43 @@ func (w *watcher) set(files, dirs []string) {
 			delete(w.watched, d)
 		}
 	}
-	for d := range wantDirs {
-		if w.watched[d] {
-			continue
-		}
-		err := w.notify.Add(d)
-		if errors.Is(err, fs.ErrNotExist) {
-			wantFiles[d] = true // its parent tells when it appears
-			continue
-		}
-		if err != nil {
-			w.log.Warn("watch configuration: changes there need SIGHUP", zap.String("directory", d), zap.Error(err))
-			continue
-		}
-		w.watched[d] = true
-	}
 	w.files = wantFiles
+	for d := range wantDirs {
+		w.watchLocked(d)
+	}
+}
+
+// add watches a file besides, until the next set: one that a configuration
+// that was refused would be made from. A name that is no file is ignored.
+func (w *watcher) add(file string) {
+	if w == nil {
+		return
+	}
+	if _, err := os.Stat(file); err != nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range withTarget(file) {
+		w.files[f] = true
+		w.watchLocked(filepath.Dir(f))
+	}
+}
+
+func (w *watcher) watchLocked(dir string) {
+	if w.watched[dir] {
+		return
+	}
+	err := w.notify.Add(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		w.files[dir] = true // its parent tells when it appears
+		return
+	}
+	if err != nil {
+		w.log.Warn("watch configuration: changes there need SIGHUP", zap.String("directory", dir), zap.Error(err))
+		return
+	}
+	w.watched[dir] = true
 }
 
 // withTarget is a file's absolute name and, for a link, that of what it leads
@@ -102,8 +124,11 @@ func (w *watcher) concerns(e fsnotify.Event) bool {
 	name := filepath.Clean(e.Name)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case w.files[name], filepath.Base(name) == "..data":
+	if w.watched[name] && e.Op&(fsnotify.Remove|fsnotify.Rename) != 0 {
+		delete(w.watched, name) // its watch has ended; the next set looks for another of that name
+		return true
+	}
+	if w.files[name] || filepath.Base(name) == "..data" {
 		return true
 	}
 	ext := strings.ToLower(filepath.Ext(name))
@@ -118,7 +143,7 @@ func (w *watcher) run(stop <-chan struct{}, changed func()) {
 	for {
 		select {
 		case <-stop:
-			_ = w.notify.Close() // only a second close fails
+			w.close()
 			return
 		case e := <-w.notify.Events:
 			if w.concerns(e) {
@@ -133,3 +158,6 @@ func (w *watcher) run(stop <-chan struct{}, changed func()) {
 		}
 	}
 }
+
+// close ends the watch. Only a second call fails, and that does not matter.
+func (w *watcher) close() { _ = w.notify.Close() }

@@ -67,6 +67,13 @@ func (p *page) routes(routes []*RouteMetrics) {
 	p.routeCounter(requestBytes, routes, func(s *routeShard) uint64 { return s.bytesIn.Load() })
 	p.routeCounter(responseBytes, routes, func(s *routeShard) uint64 { return s.bytesOut.Load() })
 	p.repeats(routes)
+	p.upgradeCounter(upgradesTotal, routes, func(c *upgradeCounts) uint64 { return c.begun.Load() })
+	p.upgradeCounter(upgradesOpen, routes, func(c *upgradeCounts) uint64 {
+		ended := c.ended.Load() // first, as with connections
+		return c.begun.Load() - ended
+	})
+	p.upgradeCounter(upgradeReceived, routes, func(c *upgradeCounts) uint64 { return c.received.Load() })
+	p.upgradeCounter(upgradeSent, routes, func(c *upgradeCounts) uint64 { return c.sent.Load() })
 }
 
 // repeats writes the counters of a route that needed one of them.
@@ -89,6 +96,15 @@ func (p *page) repeatCounter(f familyIndex, routes []*RouteMetrics, read func(*r
 	for _, m := range routes {
 		if r := m.repeats.Load(); r != nil {
 			p.sample(f, "", m.labels, "", "", read(r))
+		}
+	}
+}
+
+func (p *page) upgradeCounter(f familyIndex, routes []*RouteMetrics, read func(*upgradeCounts) uint64) {
+	p.family(f)
+	for _, m := range routes {
+		if c := m.upgrades.Load(); c != nil {
+			p.sample(f, "", m.labels, "", "", read(c))
 		}
 	}
 }
@@ -192,6 +208,7 @@ func (p *page) gateway(m *GatewayMetrics, version string) {
 	p.single(connectionsAccepted, accepted)
 	p.single(connectionsOpen, accepted-min(closed, accepted))
 	p.single(connectionsRefused, m.refused.Load())
+	p.single(proxyErrors, m.badProxy.Load())
 	p.single(panicsTotal, m.panics.Load())
 	p.single(logLinesWritten, m.accessLog.Written())
 	p.single(logLinesDropped, m.accessLog.Dropped())

@@ -22,6 +22,10 @@ const (
 	retriesTotal
 	hedgesTotal
 	hedgesWonTotal
+	upgradesTotal
+	upgradesOpen
+	upgradeReceived
+	upgradeSent
 
 	upstreamRequests
 	upstreamFlight
@@ -39,6 +43,7 @@ const (
 	connectionsAccepted
 	connectionsOpen
 	connectionsRefused
+	proxyErrors
 	panicsTotal
 	logLinesWritten
 	logLinesDropped
@@ -56,6 +61,10 @@ var families = [...]family{
 	retriesTotal:    {"velocity_retries_total", "counter", "route, cause", "Attempts made because an earlier one failed: connect_failure, stale_connection, reset_before_response, timeout, status or header."},
 	hedgesTotal:     {"velocity_hedges_total", "counter", "route", "Second attempts made because the first was slow to be answered."},
 	hedgesWonTotal:  {"velocity_hedges_won_total", "counter", "route", "Hedges whose reply was the one that the client got."},
+	upgradesTotal:   {"velocity_upgrades_total", "counter", "route", "Connections that have switched protocols, WebSockets for one."},
+	upgradesOpen:    {"velocity_upgrades_open", "gauge", "route", "Of these, those that are open. Each is a request in flight as well."},
+	upgradeReceived: {"velocity_upgrade_received_bytes_total", "counter", "route", "Bytes received from their clients and passed on."},
+	upgradeSent:     {"velocity_upgrade_sent_bytes_total", "counter", "route", "Bytes sent to their clients."},
 
 	upstreamRequests:    {"velocity_upstream_requests_total", "counter", "upstream, endpoint, code", "Replies of endpoints by status class."},
 	upstreamFlight:      {"velocity_upstream_requests_in_flight", "gauge", "upstream, endpoint", "Attempts under way."},
@@ -73,6 +82,7 @@ var families = [...]family{
 	connectionsAccepted: {"velocity_connections_accepted_total", "counter", "", "Client connections accepted."},
 	connectionsOpen:     {"velocity_connections_open", "gauge", "", "Client connections open."},
 	connectionsRefused:  {"velocity_connections_refused_total", "counter", "", "Client connections closed unserved because of a limit."},
+	proxyErrors:         {"velocity_proxy_protocol_errors_total", "counter", "", "Client connections closed because their PROXY header was missing or bad."},
 	panicsTotal:         {"velocity_panics_total", "counter", "", "Panics caught while serving a request."},
 	logLinesWritten:     {"velocity_access_log_lines_written_total", "counter", "", "Access log lines written."},
 	logLinesDropped:     {"velocity_access_log_lines_dropped_total", "counter", "", "Access log lines lost to a full buffer or a failing writer."},

@@ -82,8 +82,12 @@ func TestRouteMetrics(t *testing.T) {
 	for shard := range uint32(8) {
 		m.Begin(shard)
 		m.Begin(shard)
+		m.UpgradeBegin()
+		m.UpgradeReceived(2)
+		m.UpgradeSent(3)
 		m.Record(&Event{Shard: shard, Status: 204, Duration: 30 * time.Microsecond, UpstreamDuration: 25 * time.Microsecond, BytesIn: 1, BytesOut: 10, Attempts: 3})
 	}
+	m.UpgradeEnd()
 	m.Begin(0)
 	m.Record(&Event{Status: 0, Duration: time.Second})
 	m.Retried(RetryReset)
@@ -101,6 +105,10 @@ func TestRouteMetrics(t *testing.T) {
 		`velocity_retries_total{route="api",cause="header"}`:                          1,
 		`velocity_hedges_total{route="api"}`:                                          1,
 		`velocity_hedges_won_total{route="api"}`:                                      0,
+		`velocity_upgrades_total{route="api"}`:                                        8,
+		`velocity_upgrades_open{route="api"}`:                                         7,
+		`velocity_upgrade_received_bytes_total{route="api"}`:                          16,
+		`velocity_upgrade_sent_bytes_total{route="api"}`:                              24,
 		`velocity_request_duration_seconds_bucket{route="api",code="2xx",le="2e-05"}`: 0,
 		`velocity_request_duration_seconds_bucket{route="api",code="2xx",le="4e-05"}`: 8,
 		`velocity_request_duration_seconds_bucket{route="api",code="2xx",le="+Inf"}`:  8,
@@ -136,6 +144,7 @@ func TestEndpointAndGatewayMetrics(t *testing.T) {
 		`velocity_connections_accepted_total`:                                                      2,
 		`velocity_connections_open`:                                                                1,
 		`velocity_connections_refused_total`:                                                       1,
+		`velocity_proxy_protocol_errors_total`:                                                     1,
 		`velocity_panics_total`:                                                                    1,
 		`velocity_access_log_lines_dropped_total`:                                                  0,
 		`velocity_build_info{version="v1\"\\\nx",go_version="` + goVersion(p) + `"}`:               1,
@@ -245,6 +254,7 @@ func TestConcurrentUse(t *testing.T) {
 // populated has at least one sample of every family.
 func populated() *Registry {
 	r := NewRegistry("v1\"\\\nx")
+	r.Route(`a"b`).UpgradeBegin()
 	r.Route(`a"b`).Record(&Event{Status: 200, Duration: time.Millisecond, BytesIn: 1, BytesOut: 1, Attempts: 2})
 	r.Route(`a"b`).Retried(RetryConnect)
 	r.Route(`a"b`).HedgeWon()
@@ -269,6 +279,7 @@ func populated() *Registry {
 	g.ConnectionAccepted()
 	g.ConnectionClosed()
 	g.ConnectionRefused()
+	g.ProxyHeaderBad()
 	g.Panicked()
 	return r
 }

@@ -43,6 +43,8 @@ type RouteMetrics struct {
 	// repeats appears with the first attempt beyond a first one, so that a
 	// route whose upstream is well has none.
 	repeats atomic.Pointer[repeats]
+	// upgrades appears with the first connection that switches protocols.
+	upgrades atomic.Pointer[upgradeCounts]
 }
 
 // RetryCause says why a request was sent again.
@@ -77,6 +79,12 @@ type repeats struct {
 	hedgesWon atomic.Uint64
 }
 
+// upgradeCounts counts the connections of a route that have switched protocols.
+type upgradeCounts struct {
+	begun, ended   atomic.Uint64
+	received, sent atomic.Uint64
+}
+
 // routeShard is a whole number of cache lines, see TestShardSizes.
 type routeShard struct {
 	inFlight atomic.Int64 // may be negative; only the sum over shards means something
@@ -104,6 +112,9 @@ func (m *RouteMetrics) Record(e *Event) {
 		m.rareClass(class).observe(e.Duration)
 	}
 	s.gateway.observe(e.GatewayDuration())
+	if e.Status == switchingProtocols {
+		return // its bytes were counted as they went, and are no body
+	}
 	if e.BytesIn > 0 {
 		s.bytesIn.Add(uint64(e.BytesIn))
 	}
@@ -121,6 +132,23 @@ func (m *RouteMetrics) Hedged() { acquire(&m.repeats).hedges.Add(1) }
 
 // HedgeWon counts a hedge whose reply the client got.
 func (m *RouteMetrics) HedgeWon() { acquire(&m.repeats).hedgesWon.Add(1) }
+
+// switchingProtocols is the status of a request after which the connection no
+// longer speaks HTTP.
+const switchingProtocols = 101
+
+// UpgradeBegin counts a connection that has switched protocols; it is open until
+// UpgradeEnd.
+func (m *RouteMetrics) UpgradeBegin() { acquire(&m.upgrades).begun.Add(1) }
+
+// UpgradeEnd ends what UpgradeBegin started.
+func (m *RouteMetrics) UpgradeEnd() { acquire(&m.upgrades).ended.Add(1) }
+
+// UpgradeReceived counts bytes that came from such a client and were passed on.
+func (m *RouteMetrics) UpgradeReceived(n int) { acquire(&m.upgrades).received.Add(uint64(n)) }
+
+// UpgradeSent counts bytes that such a client was sent.
+func (m *RouteMetrics) UpgradeSent(n int) { acquire(&m.upgrades).sent.Add(uint64(n)) }
 
 func (m *RouteMetrics) shard(n uint32) *routeShard {
 	return acquire(&m.shards[n&m.mask])

@@ -34,8 +34,14 @@ var plain = []struct {
 	name string
 	v    Var
 }{
-	{"client_ip", ClientIP}, {"request_id", RequestID}, {"host", Host}, {"method", Method}, {"path", Path},
-	{"query", Query}, {"scheme", Scheme}, {"route", RouteName},
+	{"client_ip", ClientIP},
+	{"request_id", RequestID},
+	{"host", Host},
+	{"method", Method},
+	{"path", Path},
+	{"query", Query},
+	{"scheme", Scheme},
+	{"route", RouteName},
 }
 
 var named = []struct {

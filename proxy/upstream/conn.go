@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -20,7 +21,14 @@ type Conn struct {
 	reused   bool
 	br       *bufio.Reader // only while leased
 	body     body
+	wait     wait
 	spliced  io.LimitedReader
+	relay    Relay
+	interim  int // interim replies since the last final one
+	// interrupted is set by another goroutine than the one that reads.
+	interrupted atomic.Bool
+	// dedicated tells that the connection is not the pool's, but from Dial.
+	dedicated bool
 
 	// raw and look make the peek without allocating; raw is nil when the
 	// connection has no file descriptor (in-memory tests).
@@ -46,8 +54,9 @@ func (c *Conn) Reused() bool { return c.reused }
 // connection. A connection that is too old, has bytes left over, or whose
 // endpoint drains, is closed all the same. A second call does nothing.
 func (c *Conn) Release(reuse bool) {
-	if c.br == nil {
-		return // released before
+	if c.br == nil || c.dedicated {
+		c.drop() // or released before
+		return
 	}
 	e := c.endpoint
 	if c.br.Buffered() > 0 || e.settings.DisableKeepAlive || e.Live.Draining() ||
@@ -55,8 +64,10 @@ func (c *Conn) Release(reuse bool) {
 		reuse = false
 	}
 	e.pool.ReleaseReader(c.br)
-	c.br = nil
-	c.body = body{}
+	c.br, c.relay, c.interim = nil, nil, 0
+	c.wait = wait{}
+	c.body.framing, c.body.left, c.body.done = NoBody, 0, false
+	c.body.chunks.Reset(nil)
 	c.give(reuse)
 }
 
@@ -66,21 +77,18 @@ func (c *Conn) Release(reuse bool) {
 // is seen: the socket also carries records that are not HTTP.
 func (c *Conn) Answered() bool {
 	for {
-		if c.br.Buffered() == 0 && (c.TCP() == nil || c.clean()) {
+		b, _ := c.br.Peek(c.br.Buffered())
+		if end := bytes.Index(b, crlfcrlf); end >= 0 {
+			if !isInterim(b) || c.passInterim(b[:end+len(crlfcrlf)]) != nil {
+				return true // what is wrong with it is found when it is read
+			}
+			continue
+		}
+		if c.TCP() == nil || c.clean() {
 			return false
 		}
-		b, err := c.br.Peek(c.br.Buffered() + 1) // takes what is there
-		if len(b) < c.br.Buffered() {
-			b, _ = c.br.Peek(c.br.Buffered())
-		}
-		end := bytes.Index(b, crlfcrlf)
-		if end < 0 {
-			return err != nil
-		}
-		if !isInterim(b) {
-			return true
-		}
-		if _, err := c.br.Discard(end + len(crlfcrlf)); err != nil {
+		// There is something to read, so this does not wait.
+		if _, err := c.br.Peek(len(b) + 1); err != nil {
 			return true
 		}
 	}
@@ -96,7 +104,18 @@ func isInterim(b []byte) bool {
 // how an idle connection must look. Bytes nobody asked for would be taken for
 // the next reply.
 func (c *Conn) clean() bool {
-	return c.raw == nil || c.glance() == idle
+	data, ended := c.Unread()
+	return !data && !ended
+}
+
+// Unread looks, without waiting, for what has arrived and was not read: data,
+// or the end of the connection. Without a socket it sees neither.
+func (c *Conn) Unread() (data, ended bool) {
+	if c.raw == nil {
+		return false, false
+	}
+	seen := c.glance()
+	return seen == readable, seen == closed
 }
 
 // glance looks at the socket without waiting, whatever its deadlines are.

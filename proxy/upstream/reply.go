@@ -3,11 +3,12 @@ package upstream
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
-	"io"
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/salgue441/velocity/proxy/chunked"
 	"github.com/salgue441/velocity/proxy/syntax"
 )
 
@@ -52,14 +53,15 @@ type Reply struct {
 }
 
 // ReadReply reads the header of the final reply into h, skipping interim
-// (1xx) ones. head tells that the request was HEAD. The read deadline is the
-// caller's. Errors wrap ErrClosed, ErrTimeout or ErrMalformed.
+// (1xx) ones; 101 is final on a connection from Dial, and malformed on others.
+// head tells that the request was HEAD. The time limit is the caller's, see
+// Await. Errors wrap ErrClosed, ErrTimeout, ErrAbandoned or ErrMalformed.
 //
 // The block is judged here, before fasthttp sees it, because fasthttp accepts
 // bare LF, folded lines, spaces before the colon and both framings at once.
 func (c *Conn) ReadReply(h *fasthttp.ResponseHeader, head bool) (Reply, error) {
 	for {
-		block, err := c.peekBlock()
+		block, err := c.peekBlock(0)
 		if err != nil {
 			return Reply{}, err
 		}
@@ -67,14 +69,22 @@ func (c *Conn) ReadReply(h *fasthttp.ResponseHeader, head bool) (Reply, error) {
 		if err != nil {
 			return Reply{}, err
 		}
-		if r.Status < 200 {
+		if r.Status < 200 && (r.Status != 101 || !c.dedicated) {
 			if r.Status == 101 {
-				return Reply{}, malformed("101 to a request that did not ask to upgrade")
+				return Reply{}, errUnasked
 			}
-			if _, err := c.br.Discard(len(block)); err != nil {
-				return Reply{}, c.readError(err, ErrClosed)
+			if err := c.passInterim(block); err != nil {
+				return Reply{}, err
 			}
 			continue
+		}
+		if r.HopByHop&HasTrailer != 0 {
+			if err := c.dropAnnouncements(block); err != nil {
+				return Reply{}, err
+			}
+			if block, err = c.peekBlock(0); err != nil {
+				return Reply{}, err
+			}
 		}
 		if !r.HasDate {
 			// A recipient with a clock adds the Date (RFC 9110 section
@@ -88,41 +98,107 @@ func (c *Conn) ReadReply(h *fasthttp.ResponseHeader, head bool) (Reply, error) {
 			return Reply{}, malformed("header fields")
 		}
 		h.ResetConnectionClose()
-		c.body = body{framing: r.Framing, left: r.Length}
+		c.interim = 0
+		c.beginBody(r.Framing, r.Length)
 		return r, nil
 	}
 }
 
+// Relay is told of interim replies.
+type Relay interface {
+	// Interim is called with each interim reply but 100 and 101 as it comes:
+	// its header block, empty line included, which is well-formed and valid
+	// until it returns.
+	Interim(block []byte)
+}
+
+// SetRelay has r told of the interim replies until the connection is released;
+// without one they are dropped.
+func (c *Conn) SetRelay(r Relay) { c.relay = r }
+
+// maxInterim is how many interim replies may come before the final one.
+const maxInterim = 32
+
+// passInterim consumes an interim reply.
+func (c *Conn) passInterim(block []byte) error {
+	r, err := judge(block, false)
+	if err != nil {
+		return err
+	}
+	if c.interim++; c.interim > maxInterim {
+		return malformed("too many interim replies")
+	}
+	if c.relay != nil && r.Status != 100 {
+		c.relay.Interim(block)
+	}
+	if _, err := c.br.Discard(len(block)); err != nil {
+		return c.readError(err, ErrClosed)
+	}
+	return nil
+}
+
+// dropAnnouncements removes the Trailer fields that name what may not be in a
+// trailer section, for which fasthttp would refuse the reply. It moves what is
+// before one over it.
+func (c *Conn) dropAnnouncements(block []byte) error {
+	at := 0
+	for line, rest, ok := syntax.CutLine(block); ok; line, rest, ok = syntax.CutLine(block[at:]) {
+		size := len(block) - at - len(rest)
+		name, value, _ := bytes.Cut(line, colon)
+		if !syntax.EqualFold(name, "trailer") || chunked.MayAnnounce(syntax.TrimSpace(value)) {
+			at += size
+			continue
+		}
+		copy(block[size:at+size], block[:at])
+		if _, err := c.br.Discard(size); err != nil {
+			return c.readError(err, ErrClosed)
+		}
+		block = block[size:]
+	}
+	return nil
+}
+
+var colon = []byte(":")
+
 // peekBlock waits for a whole header block, its empty line included, and
-// returns it without consuming it.
-func (c *Conn) peekBlock() ([]byte, error) {
-	seen := 0
+// returns it without consuming it. It begins behind the first skip bytes, which
+// are those of interim replies.
+func (c *Conn) peekBlock(skip int) ([]byte, error) {
+	seen := skip
 	for {
 		b, err := c.br.Peek(max(c.br.Buffered(), seen+1))
-		if i := bytes.Index(b[max(0, seen-3):], crlfcrlf); i >= 0 {
-			return b[:max(0, seen-3)+i+len(crlfcrlf)], nil
+		from := max(skip, seen-3)
+		if i := bytes.Index(b[from:], crlfcrlf); i >= 0 {
+			return b[skip : from+i+len(crlfcrlf)], nil
 		}
 		if err != nil {
 			if err == bufio.ErrBufferFull {
 				return nil, malformed("header block larger than 32 KiB")
 			}
-			if err == io.EOF && len(b) > 0 {
-				return nil, malformed("header block cut short")
+			if err = c.readError(err, ErrClosed); err == ErrClosed && len(b) > skip {
+				err = malformed("header block cut short")
+			} else if err == ErrClosed && skip+c.interim > 0 { // it was alive, so the request is not to be repeated
+				err = malformed("none after an interim one")
 			}
-			return nil, c.readError(err, ErrClosed)
+			return nil, err
 		}
 		seen = len(b)
 	}
 }
 
 func (c *Conn) readError(err, otherwise error) error {
-	if isTimeout(err) {
+	switch {
+	case errors.Is(err, ErrAbandoned):
+		return ErrAbandoned
+	case isTimeout(err):
 		return ErrTimeout
 	}
 	return otherwise
 }
 
 var crlfcrlf = []byte("\r\n\r\n")
+
+var errUnasked = malformed("101 to a request that did not ask to upgrade")
 
 func malformed(what string) error { return fmt.Errorf("%w: %s", ErrMalformed, what) }
 
@@ -151,9 +227,10 @@ func judge(block []byte, head bool) (Reply, error) {
 	if !syntax.IsText(line[12:]) {
 		return r, malformed("control character in reason phrase")
 	}
-	r.KeepAlive = line[7] == '1'
+	version := line[7]
+	r.KeepAlive = version == '1'
 
-	length, chunked := int64(-1), false
+	length, coded := int64(-1), false
 	closes, stays := false, false
 	for {
 		line, rest, ok = syntax.CutLine(rest)
@@ -163,11 +240,11 @@ func judge(block []byte, head bool) (Reply, error) {
 		if len(line) == 0 {
 			break
 		}
-		colon := bytes.IndexByte(line, ':')
-		if colon <= 0 || !syntax.IsToken(line[:colon]) {
+		end := bytes.IndexByte(line, ':')
+		if end <= 0 || !syntax.IsToken(line[:end]) {
 			return r, malformed("field name")
 		}
-		name, value := line[:colon], syntax.TrimSpace(line[colon+1:])
+		name, value := line[:end], syntax.TrimSpace(line[end+1:])
 		if !syntax.IsText(value) {
 			return r, malformed("control character in field value")
 		}
@@ -200,7 +277,7 @@ func judge(block []byte, head bool) (Reply, error) {
 		case 14:
 			if syntax.EqualFold(name, "content-length") {
 				n, ok := syntax.ParseLength(value)
-				if !ok || (length >= 0 && n != length) {
+				if !ok || length >= 0 {
 					return r, malformed("Content-Length")
 				}
 				length = n
@@ -211,20 +288,22 @@ func judge(block []byte, head bool) (Reply, error) {
 			}
 		case 17:
 			if syntax.EqualFold(name, "transfer-encoding") {
-				if chunked || !syntax.EqualFold(value, "chunked") {
+				if coded || !syntax.EqualFold(value, "chunked") {
 					return r, malformed("Transfer-Encoding")
 				}
-				chunked = true
+				coded = true
 			}
 		}
 	}
 	r.KeepAlive = !closes && (r.KeepAlive || stays) // close wins, RFC 9112 section 9.3
 	switch {
-	case chunked && length >= 0:
+	case coded && length >= 0:
 		return r, malformed("Content-Length with Transfer-Encoding")
+	case coded && version == '0':
+		return r, malformed("Transfer-Encoding in HTTP/1.0")
 	case head || r.Status < 200 || r.Status == 204 || r.Status == 304:
 		r.Framing = NoBody
-	case chunked:
+	case coded:
 		r.Framing = Chunked
 	case length == 0:
 		r.Framing = NoBody

@@ -73,6 +73,17 @@ func (s *State) Pick(key uint64, tried *balancer.Tried) *Endpoint {
 	return s.Endpoints[i]
 }
 
+// PickRetired returns an endpoint that is up and takes no new requests, nil if
+// there is none.
+func (s *State) PickRetired() *Endpoint {
+	for _, e := range s.Endpoints {
+		if e.Live.Up() && e.Live.Draining() {
+			return e
+		}
+	}
+	return nil
+}
+
 // InFlight returns the attempts under way on all endpoints.
 func (s *State) InFlight() int64 {
 	var n int64
