@@ -18,7 +18,8 @@ type requestBody struct {
 	buf    []byte
 	stream io.Reader // what is left to read; nil when buf is all
 	read   int64     // decoded bytes that came from the client
-	begun  bool      // part of the stream was sent, so it cannot be sent again
+	pace   pace
+	begun  bool // part of the stream was sent, so it cannot be sent again
 }
 
 func (b *requestBody) reset() {
@@ -54,10 +55,8 @@ func (x *Exchange) readBody() bool {
 		b.buf = make([]byte, 0, max(want, 4<<10))
 	}
 	for len(b.buf) < want {
-		x.extendReadDeadline()
-		n, err := stream.Read(b.buf[len(b.buf):want])
+		n, err := x.readPart(b.buf[len(b.buf):want])
 		b.buf = b.buf[:len(b.buf)+n]
-		b.read += int64(n)
 		if err == io.EOF {
 			if b.length > 0 && b.read < b.length {
 				return x.refuse(ErrBodyRead)
@@ -78,9 +77,7 @@ func (x *Exchange) readBody() bool {
 // readMore reads the next part of a streamed body into p.
 func (x *Exchange) readMore(p []byte) (n int, done bool, e *Error) {
 	b := &x.body
-	x.extendReadDeadline()
-	n, err := b.stream.Read(p)
-	b.read += int64(n)
+	n, err := x.readPart(p)
 	switch {
 	case err == io.EOF && b.length > 0 && b.read < b.length:
 		return n, false, ErrBodyRead
@@ -98,16 +95,32 @@ func (x *Exchange) bodyError(err error) *Error {
 		if _, ok := x.timeLeft(time.Now()); !ok {
 			return ErrDeadline
 		}
+		if rate := x.snap.BodyRate; rate.Bytes > 0 && x.body.pace.waited >= rate.Window {
+			return ErrBodyRate
+		}
 		return ErrRequestTimeout
 	}
 	return ErrBodyRead
 }
 
-// extendReadDeadline gives the client the read timeout for its next bytes:
-// progress, not the size of the body, is what is bounded. The route's time
-// limit stands.
-func (x *Exchange) extendReadDeadline() {
-	if deadline, _ := x.deadline(time.Now(), x.snap.ReadTimeout); !deadline.IsZero() {
-		_ = x.Ctx.Conn().SetReadDeadline(deadline) // a closed connection fails the read that follows
+// readPart reads the next bytes of the body. The client gets the read timeout
+// for them, less if it keeps below the least rate: progress, not the size of
+// the body, is what is bounded. The route's time limit stands.
+func (x *Exchange) readPart(p []byte) (int, error) {
+	b := &x.body
+	began := time.Now()
+	limit, rate := x.snap.ReadTimeout, x.snap.BodyRate
+	if rate.Bytes > 0 {
+		if left := b.pace.left(rate); limit <= 0 || left < limit {
+			limit = left
+		}
 	}
+	deadline, _ := x.deadline(began, limit)
+	_ = x.Ctx.Conn().SetReadDeadline(deadline) // a closed connection fails the read
+	n, err := b.stream.Read(p)
+	b.read += int64(n)
+	if rate.Bytes > 0 {
+		b.pace.add(rate, int64(n), time.Since(began))
+	}
+	return n, err
 }

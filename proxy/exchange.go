@@ -77,7 +77,11 @@ type Exchange struct {
 	upstreamTime time.Duration
 	sent         time.Time // when the current attempt began
 	bytesOut     int64
-	gone         bool // the client left
+	held         held
+	timeout      time.Duration // the route's, or what the client asked for; zero for no limit
+	asked        bool          // the client asked for a time limit
+	askedSeconds bool          // in seconds
+	gone         bool          // the client left
 	event        telemetry.Event
 	recorded     bool // the sinks know
 }
@@ -97,6 +101,7 @@ func (x *Exchange) reset() {
 	x.body.reset()
 	x.stream.reset()
 	x.upstreamTime, x.bytesOut = 0, 0
+	x.timeout, x.asked, x.askedSeconds = 0, false, false
 	x.event = telemetry.Event{}
 	if cap(x.arena) > maxKept {
 		x.arena = nil

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
 	"sync"
@@ -33,7 +34,7 @@ func (x *Exchange) forward() {
 	if !r.Rewrite.Empty() && !x.rewritePath() {
 		return
 	}
-	if !x.readBody() {
+	if !x.readBody() || !x.enterUpstream() {
 		return
 	}
 	state := r.Upstream.State()
@@ -124,6 +125,7 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	if !ok {
 		return ErrDeadline
 	}
+	x.passDeadline(limit)
 	x.attempts++
 	x.endpoint, x.sent = ep, now
 	ep.Live.Begin()
@@ -146,7 +148,8 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 
 // exchangeHeads sends the request and reads the reply's header.
 func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
-	deadline, wait := x.waitUntil(now)
+	wait := cmp.Or(x.Route.FirstByteTimeout, x.Route.ReplyTimeout)
+	deadline, final := x.deadline(now, wait)
 	if err := conn.SetDeadline(deadline); err != nil {
 		return upstream.ErrClosed
 	}
@@ -155,7 +158,7 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 	err := x.send(conn)
 	if err == nil && x.body.stream != nil {
 		incomplete, err = x.sendStream(conn)
-		deadline, wait = x.waitUntil(time.Now())
+		deadline, final = x.deadline(time.Now(), wait)
 		_ = conn.SetReadDeadline(deadline) // fails only when closed, which the read reports
 	}
 	if e, ok := err.(*Error); ok { //nolint:errorlint // never wrapped, and errors.As would allocate for each request
@@ -164,7 +167,7 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 	// After a failed write there may still be an answer: 413 and a close.
 	reply, rerr := conn.ReadReply(&x.Ctx.Response.Header, x.Ctx.IsHead())
 	if rerr != nil {
-		if errors.Is(rerr, upstream.ErrTimeout) && wait {
+		if errors.Is(rerr, upstream.ErrTimeout) && final {
 			return ErrDeadline
 		}
 		return rerr
@@ -285,10 +288,10 @@ func (x *Exchange) sendPart(conn *upstream.Conn, part []byte, chunked bool) erro
 // timeLeft returns what the route's time limit leaves, zero for no limit, and
 // false when nothing is left.
 func (x *Exchange) timeLeft(now time.Time) (time.Duration, bool) {
-	if x.Route.Timeout <= 0 {
+	if x.timeout <= 0 {
 		return 0, true
 	}
-	left := x.Route.Timeout - now.Sub(x.start)
+	left := x.timeout - now.Sub(x.start)
 	return left, left > 0
 }
 
@@ -305,7 +308,7 @@ func (x *Exchange) deadline(now time.Time, d time.Duration) (deadline time.Time,
 	if d > 0 {
 		deadline = now.Add(d)
 	}
-	if d := x.Route.Timeout; d > 0 {
+	if d := x.timeout; d > 0 {
 		if end := x.start.Add(d); deadline.IsZero() || end.Before(deadline) {
 			return end, true
 		}

@@ -63,7 +63,7 @@ func (x *Exchange) endReply(err error) {
 func bodyFailure(err error) *Error {
 	switch {
 	case errors.Is(err, upstream.ErrTimeout):
-		return ErrReplyTimeout
+		return ErrReplyStalled
 	case errors.Is(err, upstream.ErrMalformed):
 		return ErrBadReply
 	}
@@ -132,6 +132,7 @@ type stream struct {
 	active bool
 	raw    bool // written by writeRaw and not by fasthttp
 	failed *Error
+	pace   pace // of the client, while the kernel moves the body
 }
 
 func (s *stream) reset() { *s = stream{} }
@@ -193,7 +194,9 @@ func (s *stream) splice(client *net.TCPConn) error {
 		}
 	}
 	for x.conn.Left() > 0 {
-		s.extendDeadlines()
+		began := time.Now()
+		s.awaitEndpoint(began)
+		s.awaitClient(began, 0)
 		n, err := x.conn.Splice(client, splicePart)
 		x.bytesOut += n
 		switch {
@@ -206,11 +209,13 @@ func (s *stream) splice(client *net.TCPConn) error {
 			if _, ok := x.timeLeft(time.Now()); !ok {
 				return s.fail(upstream.ErrTimeout)
 			}
+			if x.conn.Waiting() && s.lags(n, time.Since(began)) {
+				return s.giveUp(err)
+			}
 		case x.conn.Waiting(), errors.Is(err, syscall.EPIPE):
 			// The endpoint has more to give: it is the client that does not
 			// take it.
-			x.gone = true
-			return err
+			return s.giveUp(err)
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return s.fail(upstream.ErrTimeout)
 		default:
@@ -236,15 +241,15 @@ func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
 		if limit > 0 && limit < int64(len(buf)) {
 			buf = buf[:limit]
 		}
-		s.extendDeadlines()
+		s.awaitEndpoint(time.Now())
 		n, err := x.conn.ReadBody(buf)
 		if n > 0 {
+			s.awaitClient(time.Now(), n)
 			if limit > 0 {
 				limit -= int64(n)
 			}
 			if _, werr := w.Write(buf[:n]); werr != nil {
-				x.gone = true
-				return werr
+				return s.giveUp(werr)
 			}
 			x.bytesOut += int64(n)
 		}
@@ -266,15 +271,46 @@ func (s *stream) fail(err error) error {
 	return err
 }
 
-// extendDeadlines gives both sides their time for the next bytes.
-func (s *stream) extendDeadlines() {
-	x := s.x
-	now := time.Now()
-	deadline, _ := x.waitUntil(now)
-	_ = x.conn.SetReadDeadline(deadline) // a closed connection fails the read
-	if d := x.snap.WriteTimeout; d > 0 {
-		_ = x.Ctx.Conn().SetWriteDeadline(now.Add(d)) // and this the write
+// giveUp notes that the client left, or takes the answer too slowly.
+func (s *stream) giveUp(err error) error {
+	s.x.gone = true
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.x.Err = ErrSendRate
 	}
+	return err
+}
+
+// awaitEndpoint gives the endpoint its time for the next bytes.
+func (s *stream) awaitEndpoint(now time.Time) {
+	deadline, _ := s.x.waitUntil(now)
+	_ = s.x.conn.SetReadDeadline(deadline) // a closed connection fails the read
+}
+
+// awaitClient gives the client its time to take the next n bytes, none when it
+// is not known how many there will be: the write timeout, less if they take
+// longer than that at the least rate.
+func (s *stream) awaitClient(now time.Time, n int) {
+	snap := s.x.snap
+	limit := snap.WriteTimeout
+	if rate := snap.SendRate; rate.Bytes > 0 {
+		if d := rate.forBytes(n); limit <= 0 || n > 0 && d < limit {
+			limit = d
+		}
+	}
+	if limit > 0 {
+		_ = s.x.Ctx.Conn().SetWriteDeadline(now.Add(limit)) // a closed connection fails the write
+	}
+}
+
+// lags notes that the client took n bytes while the endpoint had more, and
+// reports whether that is below the least rate.
+func (s *stream) lags(n int64, waited time.Duration) bool {
+	rate := s.x.snap.SendRate
+	if rate.Bytes <= 0 {
+		return false
+	}
+	s.pace.add(rate, n, waited)
+	return s.pace.waited >= rate.Window
 }
 
 // Close ends the exchange. fasthttp calls it once the body was written or
@@ -285,13 +321,13 @@ func (s *stream) Close() error {
 		return nil
 	}
 	s.x = nil // a second Close does nothing
-	if x.snap.WriteTimeout > 0 {
+	if x.snap.WriteTimeout > 0 || x.snap.SendRate.Bytes > 0 {
 		_ = x.Ctx.Conn().SetWriteDeadline(time.Time{}) // ours; fails only when closed
 	}
 	x.endAttempt(x.conn.Complete() && x.reply.KeepAlive && s.failed == nil && !x.gone)
 	if s.failed != nil {
 		x.Err = s.failed
-	} else if x.gone {
+	} else if x.gone && x.Err == nil {
 		x.Err = ErrClientClosed
 	}
 	x.server.close(x)
@@ -315,7 +351,7 @@ func (s *stream) writeRaw(client net.Conn) {
 	h.Del("Transfer-Encoding")
 	h.Del("Connection") // fasthttp has answered the client's keep-alive
 	h.SetConnectionClose()
-	s.extendDeadlines()
+	s.awaitClient(time.Now(), len(h.Header()))
 	if _, err := client.Write(h.Header()); err != nil {
 		x.gone = true
 	} else {

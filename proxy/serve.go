@@ -12,7 +12,7 @@ import (
 // serve is the whole line. Each stage either goes on or sets x.Err; whatever
 // happens, the phases that were entered are left in reverse.
 func (s *Server) serve(x *Exchange) {
-	if x.readRequest() && x.matchRoute() && x.enterPhases() {
+	if x.readRequest() && x.matchRoute() && x.admit() && x.enterPhases() {
 		if x.Route.Answer != nil {
 			x.Route.Answer.Answer(x)
 		} else {
@@ -253,7 +253,7 @@ func (x *Exchange) answerError() {
 		x.Ctx.Response.Header.Set("Allow", x.allow)
 	}
 	if x.Err.Source == FromClient && x.Route == nil && x.Err != ErrNoRoute && x.Err != ErrMethod ||
-		x.Err == ErrBodyRead || x.Err == ErrRequestTimeout {
+		x.Err == ErrBodyRead || x.Err == ErrRequestTimeout || x.Err == ErrBodyRate {
 		x.Ctx.SetConnectionClose()
 	}
 }

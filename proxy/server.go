@@ -16,6 +16,8 @@ import (
 type Server struct {
 	snapshot atomic.Pointer[Snapshot]
 	draining atomic.Bool
+	shedding atomic.Bool
+	inFlight InFlight
 	pool     sync.Pool
 	metrics  *telemetry.GatewayMetrics
 	onPanic  func(recovered any, requestID string)
@@ -50,7 +52,7 @@ func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
 	}
 	defer s.recoverPanic(x)
 	s.serve(x)
-	if s.draining.Load() {
+	if s.spent(ctx, x.snap) {
 		ctx.SetConnectionClose()
 	}
 	switch {
@@ -91,6 +93,7 @@ func (s *Server) recoverPanic(x *Exchange) {
 	if x.stream.x = nil; x.attempting { // the stream's Close must not run
 		x.endAttempt(false)
 	}
+	x.held.leave()
 	x.Err = ErrPanic
 	writeError(x.Ctx, ErrPanic, nil, x.RequestID)
 	x.Ctx.SetConnectionClose()
@@ -109,6 +112,22 @@ func (s *Server) Expect(ctx *fasthttp.RequestCtx) int {
 	return fasthttp.StatusContinue
 }
 
+// ReceivedHeader gives a request with a body its time for the part that
+// fasthttp reads before it calls the handler: it is fasthttp's HeaderReceived.
+// Until here the time limit was that of the header.
+func (s *Server) ReceivedHeader(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	n := h.ContentLength()
+	if n == 0 || n < -1 {
+		return fasthttp.RequestConfig{} // no body
+	}
+	const noLimit = 24 * time.Hour // zero would keep the header's
+	c := fasthttp.RequestConfig{ReadTimeout: noLimit}
+	if snap := s.snapshot.Load(); snap != nil && snap.ReadTimeout > 0 {
+		c.ReadTimeout = snap.ReadTimeout
+	}
+	return c
+}
+
 // HandleReadError answers a request whose header fasthttp could not read: it is
 // fasthttp's ErrorHandler. The connection is closed afterwards.
 func (s *Server) HandleReadError(ctx *fasthttp.RequestCtx, err error) {
@@ -120,6 +139,9 @@ func (s *Server) HandleReadError(ctx *fasthttp.RequestCtx, err error) {
 		e = ErrHeaderTooLarge
 	case errors.As(err, &ne) && ne.Timeout():
 		e = ErrRequestTimeout
+		if len(ctx.Request.Header.RawHeaders()) == 0 {
+			e = ErrHeaderTimeout
+		}
 	}
 	x := s.acquire(ctx)
 	if x == nil {
@@ -137,6 +159,7 @@ func (s *Server) HandleReadError(ctx *fasthttp.RequestCtx, err error) {
 // close is the end of every request: it tells the sinks and releases the
 // exchange. For a streamed response it runs when the last byte was written.
 func (s *Server) close(x *Exchange) {
+	x.held.leave()
 	s.record(x)
 	s.release(x)
 }
@@ -174,11 +197,16 @@ func (s *Server) record(x *Exchange) {
 		e.Upstream, e.Endpoint = x.Route.Upstream.Name(), x.endpoint.Target
 	}
 	if x.gone {
-		x.Err = ErrClientClosed
+		if x.Err != ErrSendRate {
+			x.Err = ErrClientClosed
+		}
 		e.Source = telemetry.SourceClient
 	}
 	if x.Err != nil {
 		e.Reason = x.Err.Code
+		if x.Err.Limit != telemetry.NoLimit {
+			s.metrics.Limited(x.Err.Limit)
+		}
 	}
 	metrics := x.snap.NoRoute
 	if x.Route != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/salgue441/velocity/balancer/health"
 	"github.com/salgue441/velocity/internal/config"
 	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/proxy"
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
@@ -120,6 +121,7 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 			}
 		}
 		u.upstream.Set(u.state)
+		u.upstream.SetLimits(u.limits)
 	}
 	g.proxy.Swap(p.snapshot)
 	g.adminServing.Store(&handler)
@@ -171,8 +173,12 @@ func (g *Gateway) watchHealth(p *plan) {
 // no new requests; those under way finish, and their connections close.
 func (g *Gateway) retire(p *plan) {
 	wanted := living{
+		inFlight:  make(map[string]*proxy.InFlight, len(p.routes)),
 		upstreams: make(map[string]*upstream.Upstream, len(p.upstreams)),
 		endpoints: p.endpoints,
+	}
+	for _, r := range p.routes {
+		wanted.inFlight[r.Name] = r.InFlight
 	}
 	for _, u := range p.upstreams {
 		wanted.upstreams[u.upstream.Name()] = u.upstream

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -16,17 +17,20 @@ import (
 // they stream, and a limit there would not be one (it is not enforced).
 const maxUnusedBody = 1 << 30
 
+// forever stands for "no limit" where fasthttp takes zero for another setting.
+const forever = 10 * 365 * 24 * time.Hour
+
 // serverSettings are the settings that fasthttp fixes when a server starts.
 type serverSettings struct {
-	read, write, idle time.Duration
-	headerBytes       int
+	header, write, idle time.Duration
+	headerBytes         int
 }
 
 func settingsOf(c *config.Server) serverSettings {
 	return serverSettings{
-		read:        time.Duration(c.ReadTimeout),
+		header:      time.Duration(c.HeaderTimeout),
 		write:       time.Duration(c.WriteTimeout),
-		idle:        time.Duration(c.IdleTimeout),
+		idle:        time.Duration(cmp.Or(c.IdleTimeout, config.Duration(forever))),
 		headerBytes: int(c.MaxHeaderBytes),
 	}
 }
@@ -41,7 +45,8 @@ func (g *Gateway) ensureServer(want serverSettings) {
 		Handler:                      g.proxy.Handle,
 		ErrorHandler:                 g.proxy.HandleReadError,
 		ExpectHandler:                g.proxy.Expect,
-		ReadTimeout:                  want.read,
+		HeaderReceived:               g.proxy.ReceivedHeader,
+		ReadTimeout:                  want.header,
 		WriteTimeout:                 want.write,
 		IdleTimeout:                  want.idle,
 		ReadBufferSize:               want.headerBytes,
