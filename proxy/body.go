@@ -91,21 +91,21 @@ func (x *Exchange) readMore(p []byte) (n int, done bool, e *Error) {
 
 func (x *Exchange) bodyError(err error) *Error {
 	var ne net.Error
-	if errors.As(err, &ne) && ne.Timeout() {
-		if _, ok := x.timeLeft(time.Now()); !ok {
-			return ErrDeadline
-		}
-		if rate := x.snap.BodyRate; rate.Bytes > 0 && x.body.pace.waited >= rate.Window {
-			return ErrBodyRate
-		}
-		return ErrRequestTimeout
+	if !errors.As(err, &ne) || !ne.Timeout() {
+		return ErrBodyRead
 	}
-	return ErrBodyRead
+	if _, left := x.timeLeft(time.Now()); !left {
+		return ErrDeadline
+	}
+	if rate := x.snap.BodyRate; rate.Bytes > 0 && x.body.pace.waited >= rate.Window {
+		return ErrBodyRate
+	}
+	return ErrRequestTimeout
 }
 
 // readPart reads the next bytes of the body. The client gets the read timeout
 // for them, less if it keeps below the least rate: progress, not the size of
-// the body, is what is bounded. The route's time limit stands.
+// the body, is what is bounded. All of it has what is left of the route's time.
 func (x *Exchange) readPart(p []byte) (int, error) {
 	b := &x.body
 	began := time.Now()
@@ -115,7 +115,7 @@ func (x *Exchange) readPart(p []byte) (int, error) {
 			limit = left
 		}
 	}
-	deadline, _ := x.deadline(began, limit)
+	deadline := earlier(limit, began, x.timeout, x.start)
 	_ = x.Ctx.Conn().SetReadDeadline(deadline) // a closed connection fails the read
 	n, err := b.stream.Read(p)
 	b.read += int64(n)
@@ -123,4 +123,27 @@ func (x *Exchange) readPart(p []byte) (int, error) {
 		b.pace.add(rate, int64(n), time.Since(began))
 	}
 	return n, err
+}
+
+// clearReadDeadline ends what readPart set, lest the time of this
+// request's route bound the wait for the next request. With a read timeout the
+// server sets the deadline anew by itself.
+func (x *Exchange) clearReadDeadline() {
+	if x.body.read > 0 && x.snap.ReadTimeout <= 0 {
+		_ = x.Ctx.Conn().SetReadDeadline(time.Time{}) // a closed connection has no next request
+	}
+}
+
+// earlier returns the end of the time limit that ends first; a limit of zero
+// does not end, and neither does the zero time that stands for both.
+func earlier(limit time.Duration, from time.Time, total time.Duration, start time.Time) (deadline time.Time) {
+	if limit > 0 {
+		deadline = from.Add(limit)
+	}
+	if total > 0 {
+		if end := start.Add(total); deadline.IsZero() || end.Before(deadline) {
+			return end
+		}
+	}
+	return deadline
 }

@@ -71,8 +71,9 @@ type Exchange struct {
 	reply    upstream.Reply
 	stream   stream
 
-	attempting   bool // an attempt has begun that is not balanced yet
 	attempts     int
+	attempting   bool // an attempt is under way, its numbers are to be balanced
+	retrying     bool // a part of the retry budget is taken
 	connReused   bool
 	upstreamTime time.Duration
 	sent         time.Time // when the current attempt began
@@ -82,8 +83,8 @@ type Exchange struct {
 	asked        bool          // the client asked for a time limit
 	askedSeconds bool          // in seconds
 	gone         bool          // the client left
+	closing      bool          // close has begun
 	event        telemetry.Event
-	recorded     bool // the sinks know
 }
 
 func (x *Exchange) reset() {
@@ -91,13 +92,15 @@ func (x *Exchange) reset() {
 	x.snap, x.RequestID, x.Path = nil, nil, nil
 	x.fields.reset()
 	x.host, x.hostField, x.query, x.target, x.requestedMethod = nil, nil, nil, nil, nil
-	x.encodedSlash, x.trusted, x.http10, x.preflight, x.gone, x.connReused = false, false, false, false, false, false
-	x.attempting, x.recorded = false, false
+	x.encodedSlash, x.trusted, x.http10, x.preflight, x.gone = false, false, false, false, false
+	x.attempting, x.retrying, x.connReused, x.closing = false, false, false, false
 	x.allow = ""
 	x.entered, x.attempts = 0, 0
 	x.tried.Reset()
 	x.conn, x.endpoint = nil, nil
 	x.reply = upstream.Reply{}
+	x.match = router.Request{}
+	x.params.Reset()
 	x.body.reset()
 	x.stream.reset()
 	x.upstreamTime, x.bytesOut = 0, 0

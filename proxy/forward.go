@@ -43,7 +43,7 @@ func (x *Exchange) forward() {
 		x.refuse(ErrNoHealthy)
 		return
 	}
-	retrying, stale := false, 0
+	stale := 0
 	for left := r.Retry.Attempts; ; {
 		x.Err = x.attempt(ep)
 		if x.Err == nil || !x.repeatable() {
@@ -65,14 +65,13 @@ func (x *Exchange) forward() {
 		if next == nil {
 			break
 		}
-		if !retrying && !r.Upstream.BeginRetry(r.Retry.BudgetPercent, r.Retry.BudgetFloor) {
+		if !x.retrying && !r.Upstream.BeginRetry(r.Retry.BudgetPercent, r.Retry.BudgetFloor) {
 			break
 		}
-		retrying, ep = true, next
+		x.retrying, ep = true, next
 	}
-	if retrying {
-		r.Upstream.EndRetry()
-	}
+	x.endRetry()
+	x.clearReadDeadline()
 	if x.Err == nil {
 		x.beginResponse()
 	}
@@ -96,6 +95,14 @@ func (x *Exchange) rewritePath() bool {
 		x.target = canonical
 	}
 	return true
+}
+
+// endRetry gives back what the request took of the retry budget.
+func (x *Exchange) endRetry() {
+	if x.retrying {
+		x.retrying = false
+		x.Route.Upstream.EndRetry()
+	}
 }
 
 // repeatable tells whether the request may be sent again: its body is still
@@ -127,7 +134,7 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	}
 	x.passDeadline(limit)
 	x.attempts++
-	x.endpoint, x.sent = ep, now
+	x.endpoint, x.sent, x.connReused, x.attempting = ep, now, false, true
 	ep.Live.Begin()
 	ep.Metrics.Begin(shard)
 
@@ -136,8 +143,7 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	if err != nil {
 		return x.failAttempt(err)
 	}
-	x.conn = conn
-	x.connReused = conn.Reused()
+	x.conn, x.connReused = conn, conn.Reused()
 	ep.Metrics.Connected(shard, x.connReused)
 	if err := x.exchangeHeads(conn, now); err != nil {
 		return x.failAttempt(err)
@@ -149,8 +155,7 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 // exchangeHeads sends the request and reads the reply's header.
 func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 	wait := cmp.Or(x.Route.FirstByteTimeout, x.Route.ReplyTimeout)
-	deadline, final := x.deadline(now, wait)
-	if err := conn.SetDeadline(deadline); err != nil {
+	if err := conn.SetDeadline(earlier(wait, now, x.timeout, x.start)); err != nil {
 		return upstream.ErrClosed
 	}
 	x.writeHead(x.endpoint)
@@ -158,7 +163,7 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 	err := x.send(conn)
 	if err == nil && x.body.stream != nil {
 		incomplete, err = x.sendStream(conn)
-		deadline, final = x.deadline(time.Now(), wait)
+		deadline := earlier(wait, time.Now(), x.timeout, x.start)
 		_ = conn.SetReadDeadline(deadline) // fails only when closed, which the read reports
 	}
 	if e, ok := err.(*Error); ok { //nolint:errorlint // never wrapped, and errors.As would allocate for each request
@@ -167,8 +172,10 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 	// After a failed write there may still be an answer: 413 and a close.
 	reply, rerr := conn.ReadReply(&x.Ctx.Response.Header, x.Ctx.IsHead())
 	if rerr != nil {
-		if errors.Is(rerr, upstream.ErrTimeout) && final {
-			return ErrDeadline
+		if errors.Is(rerr, upstream.ErrTimeout) {
+			if _, left := x.timeLeft(time.Now()); !left {
+				return ErrDeadline
+			}
 		}
 		return rerr
 	}
@@ -269,8 +276,7 @@ var lastChunk = []byte("0\r\n\r\n")
 
 // sendPart writes part[chunkRoom:] in one system call, as a chunk if asked.
 func (x *Exchange) sendPart(conn *upstream.Conn, part []byte, chunked bool) error {
-	deadline, _ := x.waitUntil(time.Now())
-	if err := conn.SetWriteDeadline(deadline); err != nil {
+	if err := conn.SetWriteDeadline(x.waitUntil(time.Now())); err != nil {
 		return err
 	}
 	data := part[chunkRoom:]
@@ -296,29 +302,15 @@ func (x *Exchange) timeLeft(now time.Time) (time.Duration, bool) {
 }
 
 // waitUntil is when the wait for the endpoint's next bytes ends: the reply
-// timeout, or the end of the route's time limit if that comes first, which
-// final reports. The zero time means never.
-func (x *Exchange) waitUntil(now time.Time) (deadline time.Time, final bool) {
-	return x.deadline(now, x.Route.ReplyTimeout)
-}
-
-// deadline is when a wait of at most d ends, no limit if d is zero, within the
-// route's time limit.
-func (x *Exchange) deadline(now time.Time, d time.Duration) (deadline time.Time, final bool) {
-	if d > 0 {
-		deadline = now.Add(d)
-	}
-	if d := x.timeout; d > 0 {
-		if end := x.start.Add(d); deadline.IsZero() || end.Before(deadline) {
-			return end, true
-		}
-	}
-	return deadline, false
+// timeout, or the end of the request's time limit if that comes first. The zero
+// time means never.
+func (x *Exchange) waitUntil(now time.Time) time.Time {
+	return earlier(x.Route.ReplyTimeout, now, x.timeout, x.start)
 }
 
 // failAttempt ends an attempt that brought no reply and classifies why.
 func (x *Exchange) failAttempt(err error) *Error {
-	e, failure := classifyFailure(err, x.connReused && x.conn != nil)
+	e, failure := classifyFailure(err, x.connReused)
 	if failure != noFailure {
 		x.endpoint.Metrics.Failed(x.shard(), failure)
 	}
@@ -326,13 +318,17 @@ func (x *Exchange) failAttempt(err error) *Error {
 	return e
 }
 
-// endAttempt balances what attempt began, and gives the connection back.
+// endAttempt balances what attempt began, if it began, and gives the connection
+// back, to be reused or not.
 func (x *Exchange) endAttempt(reuse bool) {
+	if !x.attempting {
+		return
+	}
+	x.attempting = false
 	if x.conn != nil {
 		x.conn.Release(reuse)
 		x.conn = nil
 	}
-	x.attempting = false
 	x.endpoint.Live.End()
 	x.endpoint.Metrics.End(x.shard())
 	x.upstreamTime += time.Since(x.sent)

@@ -32,6 +32,9 @@ func (x *Exchange) beginResponse() {
 		return
 	case upstream.Fixed:
 		if x.reply.Length <= maxBuffered {
+			if int64(x.conn.Buffered()) < x.reply.Length {
+				x.extendReplyDeadline(time.Now())
+			}
 			x.endReply(x.conn.ReadFixed(resp))
 			return
 		}
@@ -56,13 +59,16 @@ func (x *Exchange) beginResponse() {
 func (x *Exchange) endReply(err error) {
 	x.endAttempt(err == nil && x.reply.KeepAlive)
 	if err != nil {
-		x.Err = bodyFailure(err)
+		x.Err = x.bodyFailure(err)
 	}
 }
 
-func bodyFailure(err error) *Error {
+func (x *Exchange) bodyFailure(err error) *Error {
 	switch {
 	case errors.Is(err, upstream.ErrTimeout):
+		if _, left := x.timeLeft(time.Now()); !left {
+			return ErrDeadline
+		}
 		return ErrReplyStalled
 	case errors.Is(err, upstream.ErrMalformed):
 		return ErrBadReply
@@ -195,31 +201,25 @@ func (s *stream) splice(client *net.TCPConn) error {
 	}
 	for x.conn.Left() > 0 {
 		began := time.Now()
-		s.awaitEndpoint(began)
+		x.extendReplyDeadline(began)
 		s.awaitClient(began, 0)
 		n, err := x.conn.Splice(client, splicePart)
 		x.bytesOut += n
 		switch {
-		case err == nil && n == 0:
-			return s.fail(upstream.ErrTruncated)
+		case err == nil && n > 0:
 		case err == nil:
+			return s.fail(upstream.ErrTruncated)
 		case n > 0 && errors.Is(err, os.ErrDeadlineExceeded):
 			// Slow, but moving: the time limit is on the next bytes. It may
 			// not run past the route's.
-			if _, ok := x.timeLeft(time.Now()); !ok {
+			if _, left := x.timeLeft(time.Now()); !left {
 				return s.fail(upstream.ErrTimeout)
 			}
-			if x.conn.Waiting() && s.lags(n, time.Since(began)) {
+			if data, _ := x.conn.Unread(); data && s.lags(n, time.Since(began)) {
 				return s.giveUp(err)
 			}
-		case x.conn.Waiting(), errors.Is(err, syscall.EPIPE):
-			// The endpoint has more to give: it is the client that does not
-			// take it.
-			return s.giveUp(err)
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return s.fail(upstream.ErrTimeout)
 		default:
-			return s.fail(upstream.ErrTruncated)
+			return s.spliceFailed(err)
 		}
 	}
 	return nil
@@ -241,7 +241,7 @@ func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
 		if limit > 0 && limit < int64(len(buf)) {
 			buf = buf[:limit]
 		}
-		s.awaitEndpoint(time.Now())
+		x.extendReplyDeadline(time.Now())
 		n, err := x.conn.ReadBody(buf)
 		if n > 0 {
 			s.awaitClient(time.Now(), n)
@@ -267,8 +267,23 @@ func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
 // the client's connection without ending the message, so that it cannot be
 // taken for complete.
 func (s *stream) fail(err error) error {
-	s.failed = bodyFailure(err)
+	s.failed = s.x.bodyFailure(err)
 	return err
+}
+
+// spliceFailed finds out which side an error of the kernel's is of, which does
+// not tell: an endpoint that has more to send or is merely idle is not the one
+// that failed, unless what failed was the wait for it.
+func (s *stream) spliceFailed(err error) error {
+	data, ended := s.x.conn.Unread()
+	late := errors.Is(err, os.ErrDeadlineExceeded)
+	switch {
+	case data, errors.Is(err, syscall.EPIPE), !ended && !late:
+		return s.giveUp(err)
+	case ended:
+		return s.fail(upstream.ErrTruncated)
+	}
+	return s.fail(upstream.ErrTimeout)
 }
 
 // giveUp notes that the client left, or takes the answer too slowly.
@@ -278,12 +293,6 @@ func (s *stream) giveUp(err error) error {
 		s.x.Err = ErrSendRate
 	}
 	return err
-}
-
-// awaitEndpoint gives the endpoint its time for the next bytes.
-func (s *stream) awaitEndpoint(now time.Time) {
-	deadline, _ := s.x.waitUntil(now)
-	_ = s.x.conn.SetReadDeadline(deadline) // a closed connection fails the read
 }
 
 // awaitClient gives the client its time to take the next n bytes, none when it
@@ -313,6 +322,11 @@ func (s *stream) lags(n int64, waited time.Duration) bool {
 	return s.pace.waited >= rate.Window
 }
 
+// extendReplyDeadline gives the endpoint its time for the next bytes.
+func (x *Exchange) extendReplyDeadline(now time.Time) {
+	_ = x.conn.SetReadDeadline(x.waitUntil(now)) // a closed connection fails the read
+}
+
 // Close ends the exchange. fasthttp calls it once the body was written or
 // given up.
 func (s *stream) Close() error {
@@ -324,7 +338,11 @@ func (s *stream) Close() error {
 	if x.snap.WriteTimeout > 0 || x.snap.SendRate.Bytes > 0 {
 		_ = x.Ctx.Conn().SetWriteDeadline(time.Time{}) // ours; fails only when closed
 	}
-	x.endAttempt(x.conn.Complete() && x.reply.KeepAlive && s.failed == nil && !x.gone)
+	complete := x.conn.Complete()
+	if !complete && s.failed == nil {
+		x.gone = true // not even the header went out
+	}
+	x.endAttempt(complete && x.reply.KeepAlive && s.failed == nil && !x.gone)
 	if s.failed != nil {
 		x.Err = s.failed
 	} else if x.gone && x.Err == nil {
@@ -346,7 +364,11 @@ func (s *stream) takeOver() {
 
 func (s *stream) writeRaw(client net.Conn) {
 	x := s.x
-	defer x.server.recoverPanic(x)
+	server := x.server
+	if server.onEnd != nil {
+		defer server.onEnd(client)
+	}
+	defer server.recoverPanic(x)
 	h := &x.Ctx.Response.Header
 	h.Del("Transfer-Encoding")
 	h.Del("Connection") // fasthttp has answered the client's keep-alive

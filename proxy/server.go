@@ -21,6 +21,7 @@ type Server struct {
 	pool     sync.Pool
 	metrics  *telemetry.GatewayMetrics
 	onPanic  func(recovered any, requestID string)
+	onEnd    func(net.Conn)
 }
 
 // NewServer returns a server without a snapshot: until the first Swap every
@@ -31,6 +32,10 @@ func NewServer(m *telemetry.GatewayMetrics, onPanic func(recovered any, requestI
 	s.pool.New = func() any { return new(Exchange) }
 	return s
 }
+
+// NotifyEnded has f called when a connection ends that fasthttp has reported as
+// StateHijacked and no longer counts. Call it before serving.
+func (s *Server) NotifyEnded(f func(net.Conn)) { s.onEnd = f }
 
 // Swap makes next the snapshot of the requests that come from now on, and
 // returns the one before, which requests under way may still use.
@@ -90,14 +95,15 @@ func (s *Server) recoverPanic(x *Exchange) {
 	if s.onPanic != nil {
 		s.onPanic(r, string(x.RequestID))
 	}
-	if x.stream.x = nil; x.attempting { // the stream's Close must not run
-		x.endAttempt(false)
-	}
+	x.endAttempt(false)
+	x.endRetry()
 	x.held.leave()
-	x.Err = ErrPanic
-	writeError(x.Ctx, ErrPanic, nil, x.RequestID)
+	x.stream.reset() // lest emptying the response ends the exchange once more
+	writeError(x.Ctx, ErrPanic, x.fields.value(accept), x.RequestID)
+	x.finishResponse()
 	x.Ctx.SetConnectionClose()
-	if !x.recorded {
+	if !x.closing { // a sink that panicked is not asked again
+		x.Err = ErrPanic
 		s.record(x)
 	}
 }
@@ -164,9 +170,9 @@ func (s *Server) close(x *Exchange) {
 	s.release(x)
 }
 
-// record tells the sinks of a finished request.
+// record tells metrics and sinks what became of the request.
 func (s *Server) record(x *Exchange) {
-	x.recorded = true
+	x.closing = true
 	ctx := x.Ctx
 	e := &x.event
 	e.Start = x.start

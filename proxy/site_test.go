@@ -45,6 +45,8 @@ type site struct {
 	ended     chan struct{} // one for each connection that ended
 	panics    []string
 
+	noServerLimits bool // the server has no time limits of its own
+
 	mu     sync.Mutex
 	events []event
 }
@@ -95,6 +97,7 @@ func prepareSite(t testing.TB, text string, targets ...string) *site {
 	s.proxy = NewServer(s.registry.Gateway(), func(recovered any, id string) {
 		s.panics = append(s.panics, fmt.Sprint(recovered, " in ", id))
 	})
+	s.proxy.NotifyEnded(s.connEnded)
 	for i, target := range targets {
 		text = strings.ReplaceAll(text, "$"+strconv.Itoa(i+1), target)
 	}
@@ -121,14 +124,18 @@ func (s *site) newServer() *fasthttp.Server {
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
 		Logger:                       silent{},
-		ConnState: func(_ net.Conn, state fasthttp.ConnState) {
-			if state == fasthttp.StateClosed || state == fasthttp.StateHijacked {
-				select {
-				case s.ended <- struct{}{}:
-				default: // a test that opens that many does not count them
-				}
+		ConnState: func(c net.Conn, state fasthttp.ConnState) {
+			if state == fasthttp.StateClosed { // of those in StateHijacked the proxy tells
+				s.connEnded(c)
 			}
 		},
+	}
+}
+
+func (s *site) connEnded(net.Conn) {
+	select {
+	case s.ended <- struct{}{}:
+	default: // a test that opens that many does not count them
 	}
 }
 
@@ -137,6 +144,9 @@ func (s *site) serve() {
 	ln := listen(s.t)
 	s.address = ln.Addr().String()
 	server := s.newServer()
+	if s.noServerLimits {
+		server.ReadTimeout, server.WriteTimeout = 0, 0
+	}
 	var served sync.WaitGroup
 	served.Go(func() { _ = server.Serve(ln) }) // ends with the listener
 	s.t.Cleanup(func() {

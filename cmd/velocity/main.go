@@ -30,7 +30,7 @@ const (
 const usage = `Velocity is an edge proxy and API gateway.
 
 Usage:
-  velocity [--config FILE]                run the gateway
+  velocity [--config FILE] [--takeover]   run the gateway
   velocity COMMAND [flags]
 
 Commands:
@@ -45,12 +45,16 @@ Commands:
 
 Flags:
   --config FILE    the configuration (default configs/gateway.yaml)
+  --takeover       take the listening sockets of the process that runs this
+                   configuration; it finishes its requests and ends
 
 Signals:
   SIGHUP           reload the configuration and reopen log files; a bad file
                    changes nothing
   SIGTERM, SIGINT  stop: readiness fails, requests under way finish (see
                    server.shutdown); a second one stops at once
+  SIGUSR2          start the program again with --takeover, to upgrade it
+                   without losing a connection
 
 The configuration is also reloaded when its files change (server.watch) and by
 POST /admin/v1/reload on the management listener.

@@ -19,6 +19,7 @@ const defaultConfig = "configs/gateway.yaml"
 func (p *program) gateway(args []string) int {
 	fs := p.flags("", usage)
 	path := fs.String("config", defaultConfig, "")
+	takeover := fs.Bool("takeover", false, "")
 	showVersion := fs.Bool("version", false, "")
 	operands, code, done := p.parse(fs, args)
 	if done {
@@ -33,7 +34,7 @@ func (p *program) gateway(args []string) int {
 	}
 	v, c, _ := buildInfo()
 	g, err := gateway.New(gateway.Options{
-		ConfigPath: *path, Env: p.env, Version: v, Commit: c, Log: zapcore.Lock(zapcore.AddSync(p.stderr)),
+		ConfigPath: *path, Takeover: *takeover, Args: args, Env: p.env, Version: v, Commit: c, Log: zapcore.Lock(zapcore.AddSync(p.stderr)),
 	})
 	if err != nil {
 		return p.configError(err)

@@ -15,13 +15,7 @@ func checkSettings(s scope, c *Config) {
 	checkServer(s, &c.Server)
 	checkAdmin(s, &c.Admin)
 	checkObservability(s, &c.Observability)
-	if c.Admin.Enabled && c.Admin.Port != 0 && c.Admin.Port == c.Server.Port && overlap(c.Admin.Host, c.Server.Host) {
-		if s.below("admin").has("port") {
-			s.problem("admin.port", "is also server.port; the two listeners need ports of their own")
-		} else {
-			s.problem("server.port", "is also admin.port; the two listeners need ports of their own")
-		}
-	}
+	checkListeners(s, c)
 }
 
 func checkServer(s scope, srv *Server) {
@@ -157,7 +151,7 @@ func isLoopback(host string) bool {
 // overlap reports whether listening on both hosts with one port is sure to
 // fail.
 func overlap(a, b string) bool {
-	return a == b || isUnspecified(a) || isUnspecified(b)
+	return a == b || a == "" || b == "" || isUnspecified(a) || isUnspecified(b)
 }
 
 func isUnspecified(host string) bool {

@@ -12,7 +12,7 @@ type Config struct {
 	// name must exist.
 	Include []string `yaml:"include"`
 
-	// Server is the listener that takes traffic.
+	// Server takes traffic.
 	Server Server `yaml:"server"`
 
 	// Admin is the management listener.
@@ -42,8 +42,8 @@ type Config struct {
 	defaultUpstream Upstream
 }
 
-// Server is the listener that takes traffic. Host and port need a restart;
-// everything else follows a reload.
+// Server takes traffic. Everything follows a reload, the listeners included,
+// except `takeover_socket`.
 //
 //	server:
 //	  port: 8080
@@ -56,6 +56,10 @@ type Server struct {
 
 	// Port is the TCP port. 0 takes any free port and logs which.
 	Port int `yaml:"port" default:"8080" min:"0" max:"65535"`
+
+	// Listeners lists what to listen on, in place of `host` and `port`, which
+	// must then be absent.
+	Listeners []Listener `yaml:"listeners"`
 
 	// HeaderTimeout bounds reading the header of a request, from its first
 	// byte, or from the start of the connection for the first request: a client
@@ -127,6 +131,13 @@ type Server struct {
 	// Watch reloads the configuration when one of its files changes. SIGHUP
 	// reloads it in any case.
 	Watch bool `yaml:"watch" default:"true"`
+
+	// TakeoverSocket is the absolute path of the Unix socket over which a new
+	// process (`velocity --takeover`, or SIGUSR2) gets the listening sockets of
+	// this one. Absent, a path below `$XDG_RUNTIME_DIR`, `/run/velocity` or the
+	// directory for temporary files that the configuration's path determines;
+	// `off` has none. It needs a restart.
+	TakeoverSocket string `yaml:"takeover_socket"`
 }
 
 // RequestID gives each request the name that appears in logs, error bodies and

@@ -123,7 +123,7 @@ func compiledSchema(t *testing.T) *jsonschema.Schema {
 
 func TestSchemaAcceptsExamples(t *testing.T) {
 	schema := compiledSchema(t)
-	for _, name := range append(exampleFiles(t), filepath.Join(root, "configs", "routes.yaml"), "testdata/full.yaml") {
+	for _, name := range append(exampleFiles(t), filepath.Join(root, "configs", "routes.yaml"), "testdata/full.yaml", "testdata/listeners.yaml") {
 		data, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

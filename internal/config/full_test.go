@@ -6,35 +6,37 @@ import (
 	"testing"
 )
 
-// TestFullDocumentSetsEveryKey holds testdata/full.yaml to its word, so that
-// no key can be added whose value does not arrive, or is lost in YAML.
+// TestFullDocumentSetsEveryKey holds testdata/full.yaml, and listeners.yaml
+// beside it, to their word, so that no key can be added whose value does not
+// arrive, or is lost in YAML.
 func TestFullDocumentSetsEveryKey(t *testing.T) {
-	data, err := os.ReadFile("testdata/full.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := parse(t, string(data))
-	doc, err := c.YAML()
-	if err != nil {
-		t.Fatal(err)
-	}
-	again := parse(t, string(doc))
-	if !reflect.DeepEqual(again.Redacted(), c.Redacted()) {
-		t.Errorf("written as\n%s", doc)
-	}
-
 	// What names other files has tests of its own.
 	set := map[string]bool{
 		"Config.include": true, "Admin.token_file": true, "UpstreamTLS.ca_file": true, "Admin.tls": true,
 		"AdminTLS.cert_file": true, "AdminTLS.key_file": true, "AdminTLS.client_ca_file": true,
 	}
 	ps := newPlans()
-	collectSet(ps, reflect.ValueOf(c).Elem(), set)
+	for _, name := range []string{"testdata/full.yaml", "testdata/listeners.yaml"} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := parse(t, string(data))
+		doc, err := c.YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := parse(t, string(doc))
+		if !reflect.DeepEqual(again.Redacted(), c.Redacted()) {
+			t.Errorf("%s is written as\n%s", name, doc)
+		}
+		collectSet(ps, reflect.ValueOf(c).Elem(), set)
+	}
 	for typ, p := range ps {
 		for i := range p.fields {
 			key := typ.Name() + "." + p.fields[i].name
 			if typ != reflect.TypeFor[fragment]() && !set[key] {
-				t.Errorf("full.yaml does not set %s", key)
+				t.Errorf("neither document sets %s", key)
 			}
 		}
 	}

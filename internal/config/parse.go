@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"strconv"
+	"strings"
 )
 
 // parseScalar sets dst to the value that text stands for. Its errors say what
@@ -20,6 +21,8 @@ func parseScalar(text string, dst reflect.Value) error {
 		return store(p, text, parseStatusRange)
 	case *netip.Prefix:
 		return store(p, text, parsePrefix)
+	case *FileMode:
+		return store(p, text, parseFileMode)
 	}
 	switch dst.Kind() {
 	case reflect.String:
@@ -74,6 +77,14 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
+func parseFileMode(s string) (FileMode, error) {
+	m, err := strconv.ParseUint(s, 8, 32)
+	if err != nil || m > 0o777 || !strings.HasPrefix(s, "0") {
+		return 0, fmt.Errorf("expected permissions in octal such as 0660, got %q", s)
+	}
+	return FileMode(m), nil
+}
+
 // checkRange reports a value outside the field's tags. Durations and sizes are
 // never negative, whatever their tags say.
 func checkRange(f *field, v reflect.Value) error {
@@ -112,6 +123,8 @@ func typeName(t reflect.Type) string {
 		return "status or range"
 	case reflect.TypeFor[netip.Prefix]():
 		return "address or CIDR"
+	case reflect.TypeFor[FileMode]():
+		return "permissions"
 	}
 	switch t.Kind() {
 	case reflect.Bool:

@@ -37,6 +37,7 @@ const (
 	durationPattern  = `^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`
 	sizePattern      = `^[0-9]+(B|KiB|MiB|GiB|kB|KB|MB|GB)?$`
 	statusPattern    = `^[1-5][0-9]{2}(-[1-5][0-9]{2})?$`
+	modePattern      = `^0[0-7]{0,3}$`
 	referencePattern = `\$\{[A-Z_][A-Z0-9_]*(:-[^}]*)?\}`
 )
 
@@ -141,6 +142,9 @@ func (g schemaMaker) scalar(f *field, t reflect.Type) *schemaNode {
 		n.Type, n.Pattern, n.Minimum = []string{"string", "integer"}, sizePattern, json.Number(f.min)
 	case reflect.TypeFor[StatusRange]():
 		n.Type, n.Pattern, n.Minimum, n.Maximum = []string{"string", "integer"}, statusPattern, "100", "599"
+	case reflect.TypeFor[FileMode]():
+		// YAML 1.1 reads 0660 as a number in octal, 1.2 in decimal.
+		n.Type, n.Pattern, n.Minimum = []string{"string", "integer"}, modePattern, "0"
 	case reflect.TypeFor[netip.Prefix]():
 		n.Type = "string"
 	default:

@@ -59,15 +59,19 @@ func TestReloadOfTenThousandRoutes(t *testing.T) {
 	g, path := start(t, manyRoutes(10_000, "m0", up))
 	manage := testkit.Dial(t, g.Admin)
 
-	// The slowest request of the same client without a reload is the machine's
-	// doing; so is, on a busy one, the slowest in a thousand.
+	// What another process that does the same work does to requests is the
+	// machine's doing; so is, on a busy one, the slowest in a thousand.
 	const tolerated = 10 * time.Millisecond
 	best, gentlest := time.Hour, time.Hour
 	var tries []string
 	for try := 0; try < 10 && (best >= 500*time.Millisecond || gentlest >= tolerated); try++ {
 		marker := fmt.Sprintf("m%d", try+1)
 		testkit.ReplaceFile(t, path, manyRoutes(10_000, marker, up))
-		calm := latencies(t, g.Addr, nil)
+		beside := latencies(t, g.Addr, func() {
+			if r := testkit.Run(t, nil, "check", "--config", path); r.Code != 0 {
+				t.Fatalf("check: exit code %d: %s", r.Code, r.Stderr)
+			}
+		})
 		busy := latencies(t, g.Addr, func() {
 			if r := manage.Do(t, "POST", "/admin/v1/reload", "Content-Length: 0"); r.Status != 200 {
 				t.Fatalf("reload: status %d: %s", r.Status, r.Body)
@@ -83,11 +87,11 @@ func TestReloadOfTenThousandRoutes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		slow := busy[len(busy)*999/1000]
-		best, gentlest = min(best, took), min(gentlest, slow-calm[len(calm)-1])
-		tries = append(tries, fmt.Sprintf("%v, and of %d requests meanwhile the slowest %v, 999 in 1000 within %v (slowest before: %v)",
-			took.Round(time.Millisecond), len(busy), busy[len(busy)-1].Round(10*time.Microsecond),
-			slow.Round(10*time.Microsecond), calm[len(calm)-1].Round(10*time.Microsecond)))
+		slow, usual := busy[len(busy)*999/1000], beside[len(beside)*999/1000]
+		best, gentlest = min(best, took), min(gentlest, slow-usual)
+		tries = append(tries, fmt.Sprintf("%v, and of %d requests meanwhile the slowest %v, 999 in 1000 within %v; beside another process %v and %v",
+			took.Round(time.Millisecond), len(busy), busy[len(busy)-1].Round(10*time.Microsecond), slow.Round(10*time.Microsecond),
+			beside[len(beside)-1].Round(10*time.Microsecond), usual.Round(10*time.Microsecond)))
 	}
 	t.Logf("reloads of 10,000 routes:\n%s", strings.Join(tries, "\n"))
 	if best >= 500*time.Millisecond {
@@ -98,12 +102,11 @@ func TestReloadOfTenThousandRoutes(t *testing.T) {
 	}
 }
 
-// latencies sends requests one after the other over a few connections, until
-// during returns (a thousand when it is nil), and returns how long each took, in order of
-// length. The client does as little as it can, since what it is late by counts.
+// latencies sends requests one after the other over a few connections until
+// during returns, and returns how long each took, in order of length. The
+// client does as little as it can, since what it is late by counts.
 func latencies(t *testing.T, addr string, during func()) []time.Duration {
 	t.Helper()
-	const each = 500 // requests of a connection without during
 	var stop atomic.Bool
 	var mu sync.Mutex
 	var all []time.Duration
@@ -114,7 +117,7 @@ func latencies(t *testing.T, addr string, during func()) []time.Duration {
 		running.Go(func() {
 			own := make([]time.Duration, 0, 1<<16)
 			buf := make([]byte, want)
-			for !stop.Load() && (during != nil || len(own) < each) {
+			for !stop.Load() {
 				began := time.Now()
 				_, err := io.WriteString(c, request("/proxied"))
 				if err == nil {
@@ -131,12 +134,10 @@ func latencies(t *testing.T, addr string, during func()) []time.Duration {
 			all = append(all, own...)
 		})
 	}
-	if during != nil {
-		defer running.Wait()
-		defer stop.Store(true) // also when during ends the test
-		during()
-		stop.Store(true)
-	}
+	defer running.Wait()
+	defer stop.Store(true) // also when during ends the test
+	during()
+	stop.Store(true)
 	running.Wait()
 	if len(all) == 0 {
 		t.Fatal("no request was measured")

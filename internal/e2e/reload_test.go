@@ -235,12 +235,12 @@ func TestReloadOfServerSettings(t *testing.T) {
 }
 
 // What waits for a restart says so.
-func TestReloadOfAPort(t *testing.T) {
+func TestReloadOfTheAdminPort(t *testing.T) {
 	t.Parallel()
 	g, path := start(t, unwatched+answering("one"))
-	testkit.ReplaceFile(t, path, strings.Replace(unwatched, "host: 127.0.0.1, port: 0", "host: 127.0.0.1, port: 1", 1)+answering("two"))
+	testkit.ReplaceFile(t, path, strings.Replace(unwatched, "admin: {port: 0}", "admin: {port: 1}", 1)+answering("two"))
 	g.Signal(t, syscall.SIGHUP)
-	g.WaitLog(t, "configuration: server.host and server.port changed: the new value takes effect at the next start")
+	g.WaitLog(t, "configuration: admin.enabled, admin.host, admin.port and admin.tls changed: the new value takes effect at the next start")
 	waitAnswer(t, g, "two")
 }
 

@@ -113,7 +113,7 @@ routes:
     targets: [{url: "`+up.URL()+`"}]
     headers: {request: {set: {X-Client: "${client_ip}"}, remove: [X-Secret]}}
 `)
-	testkit.Get(t, g.Addr, "/a", "Host: api.example.com", "Keep-Alive: timeout=5",
+	testkit.Get(t, g.Addr, "/a", "Host: api.example.com", "Connection: keep-alive, X-Hop", "X-Hop: 1", "Keep-Alive: timeout=5",
 		"TE: gzip", "Proxy-Connection: close", "X-Secret: s", "X-Forwarded-For: 6.6.6.6", "X-Kept: yes", "X-Request-Id: abc")
 	got := up.Last()
 	if got.Host != "api.example.com" {
@@ -128,7 +128,7 @@ routes:
 			t.Errorf("%s: %q, want %q", name, got.Header[name], values)
 		}
 	}
-	for _, name := range []string{"Keep-Alive", "Te", "Proxy-Connection", "X-Secret"} {
+	for _, name := range []string{"X-Hop", "Keep-Alive", "Te", "Proxy-Connection", "X-Secret"} {
 		if values, ok := got.Header[name]; ok {
 			t.Errorf("%s was passed on: %q", name, values)
 		}

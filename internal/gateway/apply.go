@@ -86,25 +86,47 @@ func (g *Gateway) noteReload(err error, problems config.Problems) {
 
 // apply builds, warms and swaps. Nothing before the swap changes what runs,
 // and nothing after it can fail.
-func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
+func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
+	defer func() {
+		if err != nil {
+			g.retainMetrics() // forget handles of what will not run
+		}
+	}()
 	p, err := build(c, g.living, g.registry)
 	if err != nil {
-		g.retainMetrics() // forget handles of what will not run
 		return err
 	}
-	next := &running{plan: p, at: time.Now(), revision: 1}
+	sockets, err := g.planSockets(c)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			sockets.abandon()
+		}
+	}()
+	next := &running{plan: p, at: time.Now(), revision: 1, since: make(map[*upstream.Endpoint]time.Time, len(p.endpoints))}
+	for _, e := range p.endpoints {
+		next.since[e] = next.at
+	}
 	before := g.running.Load()
 	if before != nil {
 		next.revision = before.revision + 1
+		for e, since := range before.since {
+			if _, stays := next.since[e]; stays {
+				next.since[e] = since
+			}
+		}
 	}
 	handler, exposed, err := g.adminHandlers(c)
 	if err != nil {
 		return err
 	}
+	p.snapshot.Local = local(c, g.ready.Load, exposed)
+	// Last of what can fail, since it opens a file.
 	if err := g.openAccessLog(c, before, next); err != nil {
 		return err
 	}
-	p.snapshot.Local = local(c, g.ready.Load, exposed)
 
 	g.watchHealth(p)
 	warmed, cancel := context.WithTimeout(ctx, warmTime)
@@ -136,7 +158,9 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) error {
 	if before != nil && before.accessLog != next.accessLog {
 		g.retireAccessLog(before.accessLog)
 	}
-	g.acceptorSettings(c)
+	g.door.setLimit(c.Server.MaxConnections)
+	g.ensureServer(settingsOf(&c.Server))
+	g.useSockets(sockets)
 	for _, w := range g.warnings(p, before) {
 		g.log.Warn("configuration: " + w)
 	}
@@ -236,7 +260,7 @@ func (g *Gateway) warnings(p *plan, before *running) []string {
 		what    string
 		changed bool
 	}{
-		{"server.host and server.port", was.Server.Host != is.Server.Host || was.Server.Port != is.Server.Port},
+		{"server.takeover_socket", was.Server.TakeoverSocket != is.Server.TakeoverSocket},
 		{"admin.enabled, admin.host, admin.port and admin.tls", was.Admin.Enabled != is.Admin.Enabled || was.Admin.Host != is.Admin.Host ||
 			was.Admin.Port != is.Admin.Port || was.Admin.TLS != is.Admin.TLS},
 		{"observability.log.format", was.Observability.Log.Format != is.Observability.Log.Format},
@@ -246,13 +270,4 @@ func (g *Gateway) warnings(p *plan, before *running) []string {
 		}
 	}
 	return out
-}
-
-// acceptorSettings brings the listener's limits in line.
-func (g *Gateway) acceptorSettings(c *config.Config) {
-	if g.acceptor == nil {
-		return // before the start, and when only explaining
-	}
-	g.acceptor.setLimit(c.Server.MaxConnections)
-	g.ensureServer(settingsOf(&c.Server))
 }

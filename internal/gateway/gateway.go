@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -25,6 +24,7 @@ import (
 	"github.com/salgue441/velocity/internal/config"
 	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy"
+	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 // ErrForced is returned by Run when a second signal ended the wait for
@@ -40,6 +40,12 @@ type Options struct {
 	Env []string
 	// Version and Commit are shown in status and metrics.
 	Version, Commit string
+	// Args are the command line without the program's name. A process that
+	// takes over on SIGUSR2 is started with them.
+	Args []string
+	// Takeover makes New take the listening sockets of the process that runs
+	// the same configuration, which then drains and ends.
+	Takeover bool
 	// Log receives events. Nil means stderr.
 	Log zapcore.WriteSyncer
 }
@@ -57,17 +63,27 @@ type Gateway struct {
 	watch    *watcher
 	started  time.Time
 
-	applying   sync.Mutex // held by Reload; guards living, servers and serverSettings
-	living     living
+	applying       sync.Mutex // held by Reload; guards what follows, down to closed
+	living         living
+	servers        []*fasthttp.Server
+	serverSettings serverSettings
+	inherited      inheritance
+	accepting      bool // the sockets are being accepted from
+	closed         bool // they have been closed
+
 	running    atomic.Pointer[running]
 	lastReload atomic.Pointer[reloadTry]
 
-	acceptor       *acceptor
-	servers        []*fasthttp.Server
-	serverSettings serverSettings
+	door    *door
+	sockets atomic.Pointer[[]*acceptor] // changed under applying
+
+	takeover *takeover // nil unless started to take over
+	handover handover
+	systemd  notifier
 
 	admin        *fasthttp.Server
-	adminLn      net.Listener
+	adminSocket  socket       // without a listener when management is off
+	adminLn      net.Listener // over adminSocket, with TLS if configured
 	adminServing atomic.Pointer[fasthttp.RequestHandler]
 
 	ready    atomic.Bool
@@ -82,10 +98,12 @@ type running struct {
 	accessLog *accessLog
 	at        time.Time
 	revision  uint64
+	since     map[*upstream.Endpoint]time.Time // when each endpoint became part of what runs
 }
 
-// New loads the configuration and builds a gateway from it. It opens no
-// socket. The error is config.Problems when the document is bad.
+// New loads the configuration and builds a gateway from it. Its sockets are
+// open then; who connects waits for Run. The error is config.Problems when the
+// document is bad.
 func New(o Options) (*Gateway, error) {
 	c, err := config.Load(o.ConfigPath, o.Env)
 	if err != nil {
@@ -104,75 +122,93 @@ func New(o Options) (*Gateway, error) {
 		living:   newLiving(),
 		started:  time.Now(),
 		stopped:  make(chan struct{}),
+		handover: handover{done: make(chan struct{})},
+		systemd:  newNotifier(o.Env),
 	}
 	g.metrics = g.registry.Gateway()
+	g.door = newDoor(g.metrics)
 	g.proxy = proxy.NewServer(g.metrics, func(recovered any, id string) {
 		g.log.Error("panic while serving a request",
 			zap.String("request_id", id), zap.Any("panic", recovered), zap.ByteString("stack", debug.Stack()))
 	})
+	g.proxy.NotifyEnded(func(net.Conn) { g.door.left() })
 	g.checker = health.New(health.Options{OnChange: g.healthChanged})
 	if g.watch, err = newWatcher(log); err != nil {
 		log.Warn("watch configuration: changes need SIGHUP", zap.Error(err))
 	}
-	if err := g.listen(c); err != nil {
-		g.checker.Close()
+	if err := g.start(c); err != nil {
+		g.abandon()
 		return nil, err
 	}
-	return g, g.start(c)
+	return g, nil
 }
 
-// start applies the first configuration.
-func (g *Gateway) start(c *config.Config) error {
+// start gets the sockets and applies the first configuration.
+func (g *Gateway) start(c *config.Config) (err error) {
 	g.applying.Lock()
 	defer g.applying.Unlock()
-	g.watchFiles(c)
-	err := g.apply(context.Background(), c)
+	if g.options.Takeover {
+		g.takeover, g.inherited, err = askForSockets(takeoverPath(c, g.options.ConfigPath, g.options.Env))
+	} else {
+		g.inherited, err = passedSockets(g.options.Env)
+	}
 	if err != nil {
-		g.closeListeners()
-		g.checker.Close()
+		return err
+	}
+	if err := g.listenAdmin(c); err != nil {
+		return err
+	}
+	g.watchFiles(c)
+	if err := g.apply(context.Background(), c); err != nil {
 		return err
 	}
 	g.metrics.Reloaded(telemetry.ReloadApplied, time.Now())
 	return nil
 }
 
-// listen opens the sockets, so that a port that is taken is found before
-// anything else happens. Connections wait until the first configuration is up.
-func (g *Gateway) listen(c *config.Config) error {
-	ln, err := net.Listen(network(c.Server.Host), net.JoinHostPort(c.Server.Host, strconv.Itoa(c.Server.Port)))
-	if err != nil {
-		return fmt.Errorf("listen for traffic (server.host, server.port): %w", err)
+// abandon gives back what start got before it failed.
+func (g *Gateway) abandon() {
+	for _, a := range g.acceptors() {
+		a.discard()
 	}
-	g.acceptor = newAcceptor(ln, g.metrics, func(err error) {
-		g.log.Error("accept connection: pausing", zap.Error(err))
-	})
+	if g.adminSocket.ln != nil {
+		g.adminSocket.discard()
+	}
+	g.inherited.drop(false)
+	if g.takeover != nil {
+		g.takeover.conn.Close()
+	}
+	g.watch.close()
+	g.checker.Close()
+}
+
+// listenAdmin opens the management listener.
+func (g *Gateway) listenAdmin(c *config.Config) error {
 	if !c.Admin.Enabled {
 		return nil
 	}
-	admin, err := net.Listen(network(c.Admin.Host), net.JoinHostPort(c.Admin.Host, strconv.Itoa(c.Admin.Port)))
-	if err != nil {
-		ln.Close()
-		return fmt.Errorf("listen for management (admin.host, admin.port): %w", err)
+	hostPort := net.JoinHostPort(c.Admin.Host, strconv.Itoa(c.Admin.Port))
+	key := "admin " + tcpKey(hostPort)
+	s, ok := g.inherited.take(key)
+	if !ok && !g.options.Takeover { // systemd tells only the address
+		s, ok = g.inherited.take(tcpKey(hostPort))
 	}
+	if !ok {
+		var err error
+		if s, err = listenTCP(key, hostPort, false); err != nil {
+			return fmt.Errorf("listen for management (admin.host, admin.port): %w", err)
+		}
+	}
+	s.key = key
+	g.adminSocket, g.adminLn = s, s.ln
 	if c.Admin.TLS.CertFile != "" {
 		cfg, err := adminTLS(&c.Admin.TLS)
 		if err != nil {
-			ln.Close()
-			admin.Close()
 			return err
 		}
-		admin = tls.NewListener(admin, cfg)
+		g.adminLn = tls.NewListener(s.ln, cfg)
 	}
-	g.adminLn = admin
 	return nil
-}
-
-// network keeps 0.0.0.0 to IPv4: "tcp" would listen on IPv6 as well.
-func network(host string) string {
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
-		return "tcp4"
-	}
-	return "tcp"
 }
 
 func adminTLS(c *config.AdminTLS) (*tls.Config, error) {
@@ -195,8 +231,8 @@ func adminTLS(c *config.AdminTLS) (*tls.Config, error) {
 	return cfg, nil
 }
 
-// Addr returns the address that takes traffic.
-func (g *Gateway) Addr() net.Addr { return g.acceptor.ln.Addr() }
+// Addr returns the address that takes traffic, the first if there are several.
+func (g *Gateway) Addr() net.Addr { return g.acceptors()[0].ln.Addr() }
 
 // AdminAddr returns the management address, nil when it is off.
 func (g *Gateway) AdminAddr() net.Addr {
@@ -206,12 +242,13 @@ func (g *Gateway) AdminAddr() net.Addr {
 	return g.adminLn.Addr()
 }
 
-// Run serves until ctx ends or SIGTERM or SIGINT arrives, then drains. SIGHUP
-// reloads the configuration and reopens log files. It returns nil after an
+// Run serves until ctx ends, SIGTERM or SIGINT arrives or another process has
+// taken over, then drains. SIGHUP reloads the configuration and reopens log
+// files; SIGUSR2 starts a process that takes over. It returns nil after an
 // orderly stop, ErrForced after a second signal. It may be called once.
 func (g *Gateway) Run(ctx context.Context) error {
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
 	defer signal.Stop(signals)
 
 	reloads := make(chan struct{}, 1) // one waiting stands for any number
@@ -227,23 +264,37 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.watch != nil {
 		g.loops.Go(func() { g.watch.run(g.stopped, want) })
 	}
-	g.loops.Go(g.acceptor.run)
+	g.accept()
 	g.serveAdmin()
 	g.ready.Store(true)
+	if err := g.finishTakeover(); err != nil {
+		_ = g.stop(cancel, signals) // it ends by an error in any case
+		return err
+	}
+	g.serveTakeover()
 	g.announce()
 
+	alive, stop := g.systemd.ticks()
+	defer stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return g.stop(cancel, nil)
+		case <-g.handover.done:
+			return g.stop(cancel, signals)
+		case <-alive:
+			g.notify("WATCHDOG=1")
 		case s := <-signals:
-			if s == syscall.SIGHUP {
+			switch s {
+			case syscall.SIGHUP:
 				g.reopenAccessLog()
 				want()
-				continue
+			case syscall.SIGUSR2:
+				g.startSuccessor()
+			default:
+				g.log.Info("stopping", zap.Stringer("signal", s))
+				return g.stop(cancel, signals)
 			}
-			g.log.Info("stopping", zap.Stringer("signal", s))
-			return g.stop(cancel, signals)
 		}
 	}
 }
@@ -251,6 +302,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 func (g *Gateway) announce() {
 	fields := []zap.Field{
 		zap.String("version", g.options.Version),
+		zap.Int("pid", os.Getpid()),
 		zap.Stringer("address", g.Addr()),
 		zap.Int("routes", len(g.running.Load().plan.routes)),
 		zap.Duration("took", time.Since(g.started)),
@@ -258,7 +310,22 @@ func (g *Gateway) announce() {
 	if a := g.AdminAddr(); a != nil {
 		fields = append(fields, zap.Stringer("admin", a))
 	}
+	if list := g.acceptors(); len(list) > 1 {
+		addresses := make([]string, len(list))
+		for i, a := range list {
+			addresses[i] = a.address()
+		}
+		fields = append(fields, zap.Strings("addresses", addresses))
+	}
 	g.log.Info("ready", fields...)
+	g.notify("READY=1", "MAINPID="+strconv.Itoa(os.Getpid()))
+}
+
+// notify tells systemd; what it does not hear is worth a line in the log.
+func (g *Gateway) notify(state ...string) {
+	if err := g.systemd.send(state...); err != nil {
+		g.log.Warn("systemd was not told", zap.Strings("state", state), zap.Error(err))
+	}
 }
 
 // reloadLoop reloads when asked, one at a time.
@@ -268,7 +335,9 @@ func (g *Gateway) reloadLoop(ctx context.Context, wanted <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		case <-wanted:
+			g.notify(reloading()...)
 			_, _ = g.Reload(ctx) // it has logged and counted its error
+			g.notify("READY=1")
 		}
 	}
 }
@@ -278,7 +347,12 @@ func (g *Gateway) serveAdmin() {
 		return
 	}
 	g.admin = &fasthttp.Server{
-		Handler:               func(ctx *fasthttp.RequestCtx) { (*g.adminServing.Load())(ctx) },
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			(*g.adminServing.Load())(ctx)
+			if g.handover.isDone() {
+				ctx.SetConnectionClose()
+			}
+		},
 		ReadTimeout:           30 * time.Second,
 		IdleTimeout:           75 * time.Second,
 		MaxRequestBodySize:    4 << 20,
@@ -295,32 +369,50 @@ func (g *Gateway) serveAdmin() {
 
 // closing is how long clients of idle connections get to notice, by a
 // Connection: close on their next answer, before the connections are closed.
-const closing = time.Second
+// After a hand-over there is no hurry, and more time means fewer clients that
+// send at the very moment at which they are closed.
+const (
+	closing           = time.Second
+	closingHandedOver = 5 * time.Second
+)
 
 // stop drains: readiness fails first; connections are accepted for a while, so
 // that load balancers notice; then every answer says Connection: close; then
 // what is under way gets its time. A second signal ends it at once.
+//
+// When another process has the sockets, nobody needs to notice anything: it
+// begins with Connection: close.
 func (g *Gateway) stop(cancel context.CancelFunc, signals <-chan os.Signal) (err error) {
 	defer g.release(cancel)
+	phase, notice := g.handover.end(), closing
 	cancel()
 	g.applying.Lock() // a reload under way ends first; none begins
 	g.draining.Store(true)
 	g.applying.Unlock()
-	g.ready.Store(false)
 	s := g.running.Load().plan.config.Server.Shutdown
-	g.log.Info("draining: not ready, still accepting", zap.Duration("for", time.Duration(s.Delay)))
-	if !wait(time.Duration(s.Delay), signals, nil) {
-		return ErrForced
+	switch phase {
+	case handedOver:
+		notice = closingHandedOver
+		g.log.Info("draining: another process has taken over")
+	case declined:
+		g.log.Info("draining: the process before goes on")
+	default:
+		g.notify("STOPPING=1")
+		g.ready.Store(false)
+		g.log.Info("draining: not ready, still accepting", zap.Duration("for", time.Duration(s.Delay)))
+		if !wait(time.Duration(s.Delay), signals, nil) {
+			return ErrForced
+		}
 	}
 	g.proxy.Drain()
-	g.acceptor.close()
+	g.closeSockets()
 	limit := time.Duration(s.Timeout)
 	g.log.Info("draining: waiting for requests under way",
-		zap.Int64("connections", g.acceptor.open.Load()), zap.Duration("at_most", limit))
+		zap.Int64("connections", g.door.open.Load()), zap.Duration("at_most", limit))
 	ctx, done := context.WithTimeout(context.Background(), limit)
 	defer done()
-	idle := func() bool { return g.acceptor.open.Load() == 0 }
-	if !wait(min(closing, limit/2), signals, idle) {
+	idle := func() bool { return g.door.open.Load() == 0 }
+	if !wait(min(notice, limit/2), signals, idle) {
 		return ErrForced
 	}
 	ended := make(chan error, 1)
@@ -330,11 +422,11 @@ func (g *Gateway) stop(cancel context.CancelFunc, signals <-chan os.Signal) (err
 		case err := <-ended:
 			if err != nil && !idle() {
 				g.log.Warn("drain: time is up, closing what is under way",
-					zap.Int64("connections", g.acceptor.open.Load()))
+					zap.Int64("connections", g.door.open.Load()))
 			}
 			return nil
 		case sig := <-signals:
-			if sig != syscall.SIGHUP {
+			if endsProcess(sig) {
 				return ErrForced
 			}
 		}
@@ -357,21 +449,23 @@ func wait(d time.Duration, signals <-chan os.Signal, done func() bool) bool {
 				return true
 			}
 		case s := <-signals:
-			if s != syscall.SIGHUP {
+			if endsProcess(s) {
 				return false
 			}
 		}
 	}
 }
 
+// endsProcess tells orders to stop from the other signals.
+func endsProcess(s os.Signal) bool { return s != syscall.SIGHUP && s != syscall.SIGUSR2 }
+
 // release stops everything that New and Run started.
 func (g *Gateway) release(cancel context.CancelFunc) {
 	cancel()
 	close(g.stopped)
-	if a := g.acceptor; a.ln.Close() == nil { // not drained: forced
-		a.setLimit(0)
-	}
-	if gate := g.acceptor.current.Load(); gate != nil {
+	g.closeSockets() // not yet if it was forced
+	g.handover.close()
+	if gate := g.door.current.Load(); gate != nil {
 		_ = gate.Close() // never fails
 	}
 	if g.admin != nil {
@@ -387,13 +481,6 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 	}
 	g.log.Info("stopped")
 	_ = g.log.Sync() // stderr need not support it
-}
-
-func (g *Gateway) closeListeners() {
-	g.acceptor.ln.Close()
-	if g.adminLn != nil {
-		g.adminLn.Close()
-	}
 }
 
 // healthChanged logs what the checker found.

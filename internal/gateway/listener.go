@@ -4,146 +4,137 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
+	"net/netip"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/internal/proxyproto"
 )
 
-// acceptor owns a listening socket for as long as the process wants it and
-// hands connections to whichever server is current. Settings that fasthttp
-// fixes when a server starts can so change without touching the socket.
+// lastCalls is how long a socket is still read before it is closed, so that
+// connections that the kernel has already established are served rather than
+// reset.
+const lastCalls = 20 * time.Millisecond
+
+// acceptor takes the connections of one listening socket for as long as the
+// configuration wants it.
 //
 // fasthttp ends Serve on the first error of Accept, so running out of file
 // descriptors would end the gateway; here it only pauses.
 type acceptor struct {
-	ln      net.Listener
-	limit   atomic.Int64 // open connections, 0 for no limit
-	open    atomic.Int64
-	closed  chan struct{} // one token at the most: a connection has ended
-	current atomic.Pointer[gate]
-	metrics *telemetry.GatewayMetrics
-	done    chan struct{} // closed when run has returned
+	socket
+	door    *door
+	proxies atomic.Pointer[proxyPeers] // nil: no PROXY headers
+	closing chan struct{}              // closed by close
+	done    chan struct{}              // closed when run has returned
 	onPause func(error)
 }
 
-func newAcceptor(ln net.Listener, m *telemetry.GatewayMetrics, onPause func(error)) *acceptor {
-	return &acceptor{ln: ln, metrics: m, closed: make(chan struct{}, 1), done: make(chan struct{}), onPause: onPause}
+// proxyPeers are the peers whose connections start with a PROXY header.
+type proxyPeers struct {
+	trusted []netip.Prefix
+	onBad   func(net.Conn, error)
 }
 
-// run accepts until the socket is closed.
+func newAcceptor(s socket, d *door, onPause func(error)) *acceptor {
+	return &acceptor{socket: s, door: d, closing: make(chan struct{}), done: make(chan struct{}), onPause: onPause}
+}
+
+// run accepts until close is called.
 func (a *acceptor) run() {
 	defer close(a.done)
 	pause := time.Duration(0)
 	for {
-		for limit := a.limit.Load(); limit > 0 && a.open.Load() >= limit; limit = a.limit.Load() {
-			<-a.closed
-		}
+		a.door.waitRoom(a.closing)
 		conn, err := a.ln.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if !passing(err) {
-				a.onPause(err)
-			}
+		switch {
+		case err == nil:
+			pause = 0
+			a.door.enter(a.dress(conn))
+		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
+			return
+		case errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.EINTR):
+			// It concerns this connection only.
+		default:
+			a.onPause(err)
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			if pause == time.Second || errors.Is(err, syscall.EMFILE) {
-				a.onPause(err)
-			}
-			<-time.After(pause)
-			continue
-		}
-		pause = 0
-		a.open.Add(1)
-		a.metrics.ConnectionAccepted()
-		if g := a.current.Load(); g == nil || !g.offer(conn) {
-			// The server was replaced between the load and the offer.
-			if g = a.current.Load(); g == nil || !g.offer(conn) {
-				conn.Close()
-				a.ended()
+			select {
+			case <-time.After(pause):
+			case <-a.closing:
 			}
 		}
 	}
 }
 
-// passing reports whether an accept error concerns one connection only.
-func passing(err error) bool {
-	return errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.EINTR)
-}
-
-// ended notes that a connection is closed.
-func (a *acceptor) ended() {
-	a.open.Add(-1)
-	a.metrics.ConnectionClosed()
-	select {
-	case a.closed <- struct{}{}:
-	default:
+// dress gives a connection the addresses that requests are to see.
+func (a *acceptor) dress(conn net.Conn) net.Conn {
+	peer, isTCP := conn.RemoteAddr().(*net.TCPAddr)
+	if !isTCP {
+		conn = newLocalConn(conn)
 	}
-}
-
-// setLimit changes the number of connections that may be open.
-func (a *acceptor) setLimit(n int) {
-	a.limit.Store(int64(n))
-	select {
-	case a.closed <- struct{}{}: // wake a waiting run
-	default:
+	p := a.proxies.Load()
+	if p == nil || isTCP && !p.trusts(peer) {
+		return conn
 	}
+	return &proxiedConn{proxyproto.NewConn(conn, p.onBad)}
 }
 
-// serve makes g the server's listener from now on.
-func (a *acceptor) serve(g *gate) {
-	if old := a.current.Swap(g); old != nil {
-		_ = old.Close() // never fails
+func (p *proxyPeers) trusts(peer *net.TCPAddr) bool {
+	addr := peer.AddrPort().Addr().Unmap().WithZone("")
+	for _, t := range p.trusted {
+		if t.Contains(addr) {
+			return true
+		}
 	}
+	return false
 }
 
-// close closes the socket and waits for run to return.
-func (a *acceptor) close() {
+// close stops accepting and closes the socket. What has connected within
+// linger is still taken; 0 leaves it in the kernel's queue, for the process
+// that has the socket as well.
+func (a *acceptor) close(linger time.Duration) {
+	close(a.closing)
+	a.door.wake()
+	if s, ok := a.ln.(interface{ SetDeadline(time.Time) error }); ok && s.SetDeadline(time.Now().Add(linger)) == nil {
+		<-a.done
+	}
 	a.ln.Close()
-	a.setLimit(0)
 	<-a.done
 }
 
-// gate is a server's view of the socket. Closing it ends that server's Serve
-// without error and leaves the socket open.
-type gate struct {
-	addr  net.Addr
-	conns chan net.Conn
-	once  sync.Once
-	done  chan struct{}
-}
+// proxiedConn ends silently when its PROXY header is bad: whoever sent it does
+// not speak HTTP at this point, and a balancer would take an answer for that of
+// a request.
+type proxiedConn struct{ *proxyproto.Conn }
 
-func newGate(addr net.Addr) *gate {
-	return &gate{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
-}
-
-func (g *gate) offer(c net.Conn) bool {
-	select {
-	case g.conns <- c:
-		return true
-	case <-g.done:
-		return false
+// Read implements net.Conn.
+func (c *proxiedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		var bad proxyproto.Error
+		if errors.As(err, &bad) {
+			err = io.EOF
+		}
 	}
+	return n, err
 }
 
-// Accept implements net.Listener.
-func (g *gate) Accept() (net.Conn, error) {
-	select {
-	case c := <-g.conns:
-		return c, nil
-	case <-g.done:
-		return nil, io.EOF // fasthttp takes it for a shutdown
-	}
+// localConn is a connection over a Unix socket. Its peer is on this machine and
+// counts as 127.0.0.1 wherever a client's address matters: in forwarding
+// headers, in logs and among trusted_proxies.
+type localConn struct {
+	net.Conn
+	peer net.TCPAddr
 }
 
-// Close implements net.Listener.
-func (g *gate) Close() error {
-	g.once.Do(func() { close(g.done) })
-	return nil
+func newLocalConn(c net.Conn) *localConn {
+	return &localConn{c, net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
 }
 
-// Addr implements net.Listener.
-func (g *gate) Addr() net.Addr { return g.addr }
+// RemoteAddr implements net.Conn.
+func (c *localConn) RemoteAddr() net.Addr { return &c.peer }
+
+// Unwrap returns the connection itself.
+func (c *localConn) Unwrap() net.Conn { return c.Conn }

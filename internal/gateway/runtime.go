@@ -145,9 +145,11 @@ func (g *Gateway) Status() admin.Status {
 		Config: admin.ConfigView{
 			Hash: r.plan.config.Hash(), Files: config.Files(r.plan.config), LoadedAt: r.at, Revision: r.revision,
 		},
-		Connections: g.acceptor.open.Load(),
-		Listeners:   []admin.Listener{{Name: "gateway", Address: g.Addr().String()}},
+		Connections: g.door.open.Load(),
 		Warnings:    warningTexts(r.plan),
+	}
+	for _, a := range g.acceptors() {
+		s.Listeners = append(s.Listeners, admin.Listener{Name: "gateway", Address: a.address()})
 	}
 	if a := g.AdminAddr(); a != nil {
 		s.Listeners = append(s.Listeners, admin.Listener{
@@ -195,7 +197,7 @@ func (g *Gateway) Upstreams() []admin.Upstream {
 		checks := g.checker.Status(u.upstream.Name())
 		v := admin.Upstream{Name: u.upstream.Name(), Algorithm: state.Algorithm, Endpoints: make([]admin.Endpoint, len(state.Endpoints))}
 		for j, e := range state.Endpoints {
-			v.Endpoints[j] = endpointView(e, r.at, checks)
+			v.Endpoints[j] = endpointView(e, r.since[e], checks)
 		}
 		out[i] = v
 	}

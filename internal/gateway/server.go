@@ -35,7 +35,7 @@ func settingsOf(c *config.Server) serverSettings {
 	}
 }
 
-// ensureServer puts a server with the wanted settings behind the socket.
+// ensureServer puts a server with the wanted settings behind the sockets.
 // Connections of the one before stay with it until they end.
 func (g *Gateway) ensureServer(want serverSettings) {
 	if len(g.servers) > 0 && g.serverSettings == want {
@@ -61,12 +61,12 @@ func (g *Gateway) ensureServer(want serverSettings) {
 		CloseOnShutdown:              true,
 		Logger:                       quiet{g.log},
 		ConnState: func(_ net.Conn, state fasthttp.ConnState) {
-			if state == fasthttp.StateClosed || state == fasthttp.StateHijacked {
-				g.acceptor.ended()
+			if state == fasthttp.StateClosed { // of those in StateHijacked g.proxy tells
+				g.door.left()
 			}
 		},
 	}
-	gate := newGate(g.acceptor.ln.Addr())
+	gate := newGate()
 	g.servers = append(g.servers, s)
 	g.serverSettings = want
 	g.loops.Go(func() {
@@ -74,7 +74,7 @@ func (g *Gateway) ensureServer(want serverSettings) {
 			g.log.Error("serve: the listener ended", zap.Error(err))
 		}
 	})
-	g.acceptor.serve(gate)
+	g.door.leadTo(gate)
 }
 
 // shutdownServers ends all servers within the context's time.

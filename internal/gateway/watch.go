@@ -143,7 +143,7 @@ func (w *watcher) run(stop <-chan struct{}, changed func()) {
 	for {
 		select {
 		case <-stop:
-			_ = w.notify.Close() // only a second close fails
+			w.close()
 			return
 		case e := <-w.notify.Events:
 			if w.concerns(e) {
@@ -158,3 +158,6 @@ func (w *watcher) run(stop <-chan struct{}, changed func()) {
 		}
 	}
 }
+
+// close ends the watch. Only a second call fails, and that does not matter.
+func (w *watcher) close() { _ = w.notify.Close() }

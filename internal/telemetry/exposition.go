@@ -168,6 +168,7 @@ func (p *page) gateway(m *GatewayMetrics, version string) {
 	p.single(connectionsAccepted, accepted)
 	p.single(connectionsOpen, accepted-min(closed, accepted))
 	p.single(connectionsRefused, m.refused.Load())
+	p.single(proxyErrors, m.badProxy.Load())
 	p.single(panicsTotal, m.panics.Load())
 	p.family(requestsLimited)
 	for l := NoLimit + 1; l < limits; l++ {

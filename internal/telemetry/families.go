@@ -37,6 +37,7 @@ const (
 	connectionsAccepted
 	connectionsOpen
 	connectionsRefused
+	proxyErrors
 	panicsTotal
 	requestsLimited
 	memoryUsed
@@ -73,6 +74,7 @@ var families = [...]family{
 	connectionsAccepted: {"velocity_connections_accepted_total", "counter", "", "Client connections accepted."},
 	connectionsOpen:     {"velocity_connections_open", "gauge", "", "Client connections open."},
 	connectionsRefused:  {"velocity_connections_refused_total", "counter", "", "Client connections closed unserved because of a limit."},
+	proxyErrors:         {"velocity_proxy_protocol_errors_total", "counter", "", "Client connections closed because their PROXY header was missing or bad."},
 	panicsTotal:         {"velocity_panics_total", "counter", "", "Panics caught while serving a request."},
 	requestsLimited:     {"velocity_requests_limited_total", "counter", "limit", "Requests refused or ended by a limit: in_flight, memory, route_in_flight, upstream_in_flight, upstream_queue, header_time, body_rate or send_rate."},
 	memoryUsed:          {"velocity_memory_used_bytes", "gauge", "", "Live heap and stacks, as measured against the memory limit."},

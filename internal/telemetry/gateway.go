@@ -63,6 +63,7 @@ type GatewayMetrics struct {
 	memory   atomic.Uint64
 	ceiling  atomic.Uint64
 	shedding atomic.Bool
+	badProxy atomic.Uint64
 
 	accessLog AccessLogMetrics
 }
@@ -92,6 +93,10 @@ func (m *GatewayMetrics) ConnectionClosed() { m.closed.Add(1) }
 // ConnectionRefused counts a connection that was closed unserved because of a
 // limit. It is not among the accepted ones.
 func (m *GatewayMetrics) ConnectionRefused() { m.refused.Add(1) }
+
+// ProxyHeaderBad counts a connection of a trusted peer that was closed because
+// it did not start with a valid PROXY header. It is among the accepted ones.
+func (m *GatewayMetrics) ProxyHeaderBad() { m.badProxy.Add(1) }
 
 // Panicked counts a panic that was caught while serving a request.
 func (m *GatewayMetrics) Panicked() { m.panics.Add(1) }

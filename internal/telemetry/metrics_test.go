@@ -129,6 +129,7 @@ func TestEndpointAndGatewayMetrics(t *testing.T) {
 		`velocity_connections_accepted_total`:                                                      2,
 		`velocity_connections_open`:                                                                1,
 		`velocity_connections_refused_total`:                                                       1,
+		`velocity_proxy_protocol_errors_total`:                                                     1,
 		`velocity_panics_total`:                                                                    1,
 		`velocity_access_log_lines_dropped_total`:                                                  0,
 		`velocity_build_info{version="v1\"\\\nx",go_version="` + goVersion(p) + `"}`:               1,
@@ -260,6 +261,7 @@ func populated() *Registry {
 	g.ConnectionAccepted()
 	g.ConnectionClosed()
 	g.ConnectionRefused()
+	g.ProxyHeaderBad()
 	g.Panicked()
 	return r
 }

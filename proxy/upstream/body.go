@@ -262,12 +262,6 @@ func (c *Conn) Splice(dst *net.TCPConn, n int64) (int64, error) {
 	return moved, err
 }
 
-// Waiting tells, without waiting, whether more of the body has arrived than was
-// read.
-func (c *Conn) Waiting() bool {
-	return c.br.Buffered() > 0 || c.raw != nil && c.glance() == readable
-}
-
 // Left returns how many bytes of a Fixed body are still to be read.
 func (c *Conn) Left() int64 { return c.body.left }
 

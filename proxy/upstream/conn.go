@@ -96,7 +96,18 @@ func isInterim(b []byte) bool {
 // how an idle connection must look. Bytes nobody asked for would be taken for
 // the next reply.
 func (c *Conn) clean() bool {
-	return c.raw == nil || c.glance() == idle
+	data, ended := c.Unread()
+	return !data && !ended
+}
+
+// Unread looks, without waiting, for what has arrived and was not read: data,
+// or the end of the connection. Without a socket it sees neither.
+func (c *Conn) Unread() (data, ended bool) {
+	if c.raw == nil {
+		return false, false
+	}
+	seen := c.glance()
+	return seen == readable, seen == closed
 }
 
 // glance looks at the socket without waiting, whatever its deadlines are.

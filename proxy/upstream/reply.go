@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 
 	"github.com/valyala/fasthttp"
 
@@ -58,8 +57,11 @@ type Reply struct {
 // The block is judged here, before fasthttp sees it, because fasthttp accepts
 // bare LF, folded lines, spaces before the colon and both framings at once.
 func (c *Conn) ReadReply(h *fasthttp.ResponseHeader, head bool) (Reply, error) {
-	for {
+	for interim := false; ; interim = true {
 		block, err := c.peekBlock()
+		if err == ErrClosed && interim { // it was alive, so the request is not to be repeated
+			err = malformed("none after an interim one")
+		}
 		if err != nil {
 			return Reply{}, err
 		}
@@ -106,10 +108,10 @@ func (c *Conn) peekBlock() ([]byte, error) {
 			if err == bufio.ErrBufferFull {
 				return nil, malformed("header block larger than 32 KiB")
 			}
-			if err == io.EOF && len(b) > 0 {
-				return nil, malformed("header block cut short")
+			if err = c.readError(err, ErrClosed); err == ErrClosed && len(b) > 0 {
+				err = malformed("header block cut short")
 			}
-			return nil, c.readError(err, ErrClosed)
+			return nil, err
 		}
 		seen = len(b)
 	}
