@@ -101,6 +101,11 @@ type Server struct {
 	// the accept queue of the kernel. 0 means no limit.
 	MaxConnections int `yaml:"max_connections" default:"0" min:"0"`
 
+	// MaxConnectionsPerClient bounds the open connections of one client: an IPv4
+	// address, or the first 64 bits of an IPv6 address. Further ones are closed
+	// at once. A load balancer in front is one client. 0 means no limit.
+	MaxConnectionsPerClient int `yaml:"max_connections_per_client" default:"0" min:"0"`
+
 	// MaxRequestsPerConnection bounds the requests that one connection carries;
 	// the last answer says that it ends. 0 means no limit.
 	MaxRequestsPerConnection int `yaml:"max_requests_per_connection" default:"0" min:"0"`
@@ -113,6 +118,12 @@ type Server struct {
 	// MaxInFlight bounds the requests for routes that are under way at one
 	// time; further ones are answered 503. 0 means no limit.
 	MaxInFlight int `yaml:"max_in_flight" default:"0" min:"0" max:"10000000"`
+
+	// MemoryLimit is what the process may take: a size, or a share of the
+	// container's memory or of `GOMEMLIMIT`, whichever is less. Garbage is
+	// collected in time for it, and when what is really needed comes near,
+	// requests are answered 503. 0 means 90 % of such a limit if there is one.
+	MemoryLimit MemoryLimit `yaml:"memory_limit" default:"0"`
 
 	// TrustedProxies lists the addresses and CIDRs of proxies in front of the
 	// gateway. Only their forwarding headers are believed when the client's

@@ -159,6 +159,8 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 		g.retireAccessLog(before.accessLog)
 	}
 	g.door.setLimit(c.Server.MaxConnections)
+	g.door.clients.rule.Store(&clientRule{most: c.Server.MaxConnectionsPerClient, exempt: c.Server.TrustedProxies})
+	g.setMemoryLimit(c.Server.MemoryLimit)
 	g.ensureServer(settingsOf(&c.Server))
 	g.useSockets(sockets)
 	for _, w := range g.warnings(p, before) {

@@ -15,6 +15,7 @@ import (
 type door struct {
 	limit   atomic.Int64 // open connections, 0 for no limit
 	open    atomic.Int64
+	clients clients
 	current atomic.Pointer[gate]
 	metrics *telemetry.GatewayMetrics
 
@@ -72,8 +73,14 @@ func (d *door) setLimit(n int) {
 	d.wake()
 }
 
-// enter hands a connection to the current server.
+// enter hands a connection to the current server, unless its client has too
+// many.
 func (d *door) enter(conn net.Conn) {
+	if !d.clients.add(clientOf(conn)) {
+		d.metrics.ConnectionRefused()
+		conn.Close()
+		return
+	}
 	d.open.Add(1)
 	d.metrics.ConnectionAccepted()
 	if g := d.current.Load(); g != nil && g.offer(conn) {
@@ -84,11 +91,12 @@ func (d *door) enter(conn net.Conn) {
 		return
 	}
 	conn.Close()
-	d.left()
+	d.left(conn)
 }
 
 // left notes that a connection is closed.
-func (d *door) left() {
+func (d *door) left(conn net.Conn) {
+	d.clients.remove(clientOf(conn))
 	d.open.Add(-1)
 	d.metrics.ConnectionClosed()
 	if d.waiting.Load() > 0 {

@@ -74,6 +74,10 @@ type Gateway struct {
 	running    atomic.Pointer[running]
 	lastReload atomic.Pointer[reloadTry]
 
+	memory       *memoryWatch
+	runtimeLimit int64 // of memory, as the runtime had it at the start
+	groupLimit   int64
+
 	door    *door
 	sockets atomic.Pointer[[]*acceptor] // changed under applying
 
@@ -131,7 +135,9 @@ func New(o Options) (*Gateway, error) {
 		g.log.Error("panic while serving a request",
 			zap.String("request_id", id), zap.Any("panic", recovered), zap.ByteString("stack", debug.Stack()))
 	})
-	g.proxy.NotifyEnded(func(net.Conn) { g.door.left() })
+	g.proxy.NotifyEnded(g.door.left)
+	g.runtimeLimit, g.groupLimit = debug.SetMemoryLimit(-1), groupLimit(os.DirFS("/"))
+	g.memory = g.newMemoryWatch()
 	g.checker = health.New(health.Options{OnChange: g.healthChanged})
 	if g.watch, err = newWatcher(log); err != nil {
 		log.Warn("watch configuration: changes need SIGHUP", zap.Error(err))
@@ -264,6 +270,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.watch != nil {
 		g.loops.Go(func() { g.watch.run(g.stopped, want) })
 	}
+	g.loops.Go(func() { g.memory.run(g.stopped) })
 	g.accept()
 	g.serveAdmin()
 	g.ready.Store(true)
@@ -474,6 +481,7 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 		done()
 	}
 	g.checker.Close()
+	debug.SetMemoryLimit(g.runtimeLimit)
 	g.closeAccessLog(g.running.Load().accessLog)
 	g.loops.Wait()
 	for _, e := range g.living.endpoints {

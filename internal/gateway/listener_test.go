@@ -93,9 +93,11 @@ func TestAcceptorOutlivesErrors(t *testing.T) {
 
 func TestAcceptorLimit(t *testing.T) {
 	a, ln, g, _ := accepting(t, 2)
+	var conn net.Conn
 	for range 2 {
 		ln.pipe(t)
-		if _, err := g.Accept(); err != nil {
+		var err error
+		if conn, err = g.Accept(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -103,7 +105,7 @@ func TestAcceptorLimit(t *testing.T) {
 	if n := ln.asked.Load(); n != 2 {
 		t.Errorf("asked for %d connections at a limit of 2", n)
 	}
-	a.door.left()
+	a.door.left(conn)
 	testkit.Eventually(t, testkit.Patience, "the acceptor to go on", func() bool { return ln.asked.Load() == 3 })
 	ln.pipe(t)
 	if _, err := g.Accept(); err != nil {

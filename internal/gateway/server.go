@@ -60,9 +60,9 @@ func (g *Gateway) ensureServer(want serverSettings) {
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
 		Logger:                       quiet{g.log},
-		ConnState: func(_ net.Conn, state fasthttp.ConnState) {
+		ConnState: func(conn net.Conn, state fasthttp.ConnState) {
 			if state == fasthttp.StateClosed { // of those in StateHijacked g.proxy tells
-				g.door.left()
+				g.door.left(conn)
 			}
 		},
 	}
