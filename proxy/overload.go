@@ -110,11 +110,25 @@ func (s *Server) spent(ctx *fasthttp.RequestCtx, snap *Snapshot) bool {
 	if s.draining.Load() || s.shedding.Load() {
 		return true
 	}
-	if most := snap.MaxRequests; most > 0 && ctx.ConnRequestNum() >= uint64(most) {
+	if snap.MaxRequests <= 0 && snap.MaxAge <= 0 {
+		return false
+	}
+	born, requests := ctx.ConnTime(), ctx.ConnRequestNum()
+	if c, ok := ctx.Conn().(historian); ok {
+		var before uint64
+		born, before = c.History()
+		requests += before
+	}
+	if snap.MaxRequests > 0 && requests >= uint64(snap.MaxRequests) {
 		return true
 	}
-	age := snap.MaxAge
-	return age > 0 && ctx.Time().Sub(ctx.ConnTime()) >= spread(age, ctx.ConnID())
+	return snap.MaxAge > 0 && ctx.Time().Sub(born) >= spread(snap.MaxAge, uint64(born.UnixNano()))
+}
+
+// historian is a connection that was with a server before: when it was opened,
+// and how many requests it had until this stay.
+type historian interface {
+	History() (born time.Time, requests uint64)
 }
 
 // spread takes up to a tenth from an age, by the connection, so that what was

@@ -179,7 +179,7 @@ func (s *stream) WriteTo(w io.Writer) (int64, error) {
 	x := s.x
 	if x.reply.Framing == upstream.Fixed {
 		client := x.Ctx.Conn()
-		if tcp, ok := client.(*net.TCPConn); ok && x.reply.Length >= spliceFrom && x.conn.TCP() != nil {
+		if tcp := tcpOf(client); tcp != nil && x.reply.Length >= spliceFrom && x.conn.TCP() != nil {
 			if err := s.splice(tcp); err != nil {
 				return x.bytesOut, err
 			}
@@ -188,6 +188,21 @@ func (s *stream) WriteTo(w io.Writer) (int64, error) {
 	}
 	err := s.pump(w)
 	return x.bytesOut, err
+}
+
+// tcpOf is the TCP connection that a client's connection writes to, nil for
+// another kind.
+func tcpOf(c net.Conn) *net.TCPConn {
+	for {
+		switch v := c.(type) {
+		case *net.TCPConn:
+			return v
+		case interface{ Unwrap() net.Conn }:
+			c = v.Unwrap()
+		default:
+			return nil
+		}
+	}
 }
 
 // splice moves the body by the kernel, a part at a time so that the time

@@ -111,9 +111,6 @@ func containsAddr(list []netip.Prefix, a netip.Addr) bool {
 // clientOf is whom a connection counts for: its peer, and nobody when that is a
 // process of this machine or a proxy that announces its clients.
 func clientOf(conn net.Conn) netip.Addr {
-	if h, ok := conn.(interface{ UnsafeConn() net.Conn }); ok { // as fasthttp gives it to whom it hijacks it for
-		conn = h.UnsafeConn()
-	}
 	switch conn.(type) {
 	case *localConn, *proxiedConn:
 		return netip.Addr{}

@@ -135,7 +135,6 @@ func New(o Options) (*Gateway, error) {
 		g.log.Error("panic while serving a request",
 			zap.String("request_id", id), zap.Any("panic", recovered), zap.ByteString("stack", debug.Stack()))
 	})
-	g.proxy.NotifyEnded(g.door.left)
 	g.runtimeLimit, g.groupLimit = debug.SetMemoryLimit(-1), groupLimit(os.DirFS("/"))
 	g.memory = g.newMemoryWatch()
 	g.checker = health.New(health.Options{OnChange: g.healthChanged})
@@ -422,6 +421,7 @@ func (g *Gateway) stop(cancel context.CancelFunc, signals <-chan os.Signal) (err
 	if !wait(min(notice, limit/2), signals, idle) {
 		return ErrForced
 	}
+	g.door.dismiss()
 	ended := make(chan error, 1)
 	go func() { ended <- g.shutdownServers(ctx) }()
 	for {
@@ -475,6 +475,7 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 	if gate := g.door.current.Load(); gate != nil {
 		_ = gate.Close() // never fails
 	}
+	g.door.dismiss() // not yet if it was forced
 	if g.admin != nil {
 		ctx, done := context.WithTimeout(context.Background(), time.Second)
 		_ = g.admin.ShutdownWithContext(ctx) // a client that keeps it busy does not hold up the exit

@@ -105,7 +105,7 @@ func TestAcceptorLimit(t *testing.T) {
 	if n := ln.asked.Load(); n != 2 {
 		t.Errorf("asked for %d connections at a limit of 2", n)
 	}
-	a.door.left(conn)
+	conn.Close()
 	testkit.Eventually(t, testkit.Patience, "the acceptor to go on", func() bool { return ln.asked.Load() == 3 })
 	ln.pipe(t)
 	if _, err := g.Accept(); err != nil {

@@ -28,6 +28,11 @@ const (
 	// are refused: without requests nothing else might, and the figures would
 	// stay.
 	gcPause = time.Second
+	// Once releaseAfter more connections rest than before, the memory that
+	// served them goes back to the system: pools keep it until the second
+	// collection, and without requests there may be none for minutes.
+	releaseAfter = 1000
+	releasePause = 3 * time.Second
 )
 
 // memoryWatch compares what the process needs with a limit and says when
@@ -39,6 +44,8 @@ type memoryWatch struct {
 	report  func(used, limit uint64, shedding bool) // told of every look
 	sample  func() memorySample
 	collect func()
+	resting func() int // connections at rest
+	release func()     // gives memory back to the system
 
 	mu       sync.Mutex
 	limit    uint64 // zero for none
@@ -46,6 +53,8 @@ type memoryWatch struct {
 	since    time.Time // when requests began to be refused
 	cycles   uint64    // collections at the last look
 	forced   time.Time // when the watch collected last
+	rested   int       // connections at rest when memory was given back, or fewer since
+	released time.Time
 }
 
 // memorySample is what one look finds.
@@ -107,6 +116,12 @@ func (w *memoryWatch) look(now time.Time) {
 		w.collect()
 	}
 	w.cycles = s.cycles
+	if n := w.resting(); n < w.rested {
+		w.rested = n
+	} else if n >= w.rested+releaseAfter && now.Sub(w.released) >= releasePause {
+		w.rested, w.released = n, now
+		w.release()
+	}
 	w.report(s.used(), w.limit, w.shedding)
 }
 
@@ -184,5 +199,10 @@ func (g *Gateway) setMemoryLimit(m config.MemoryLimit) {
 func (g *Gateway) newMemoryWatch() *memoryWatch {
 	return &memoryWatch{
 		log: g.log, shed: g.proxy.Shed, report: g.metrics.SetMemory, sample: readMemory, collect: runtime.GC,
+		resting: g.door.atRest,
+		release: func() {
+			runtime.GC() // what pools had becomes garbage with the next
+			debug.FreeOSMemory()
+		},
 	}
 }

@@ -19,6 +19,7 @@ func TestMemoryWatch(t *testing.T) {
 	w := &memoryWatch{
 		log: zap.NewNop(), shed: func(on bool) { shed = on }, sample: func() memorySample { return now },
 		report: func(used, limit uint64, _ bool) { reported = [2]uint64{used, limit} }, collect: func() { collected++ },
+		resting: func() int { return 0 },
 	}
 	clock := time.Unix(0, 0)
 	look := func(live, stacks, cycles uint64, wantShed bool, wantCollected int) {
@@ -50,6 +51,32 @@ func TestMemoryWatch(t *testing.T) {
 	look(850, 0, 10, true, 2)
 	w.setLimit(0)
 	look(850, 0, 10, false, 2)
+}
+
+// TestMemoryRelease has connections come to rest and wake up again.
+func TestMemoryRelease(t *testing.T) {
+	resting, released := 0, 0
+	w := &memoryWatch{
+		log: zap.NewNop(), sample: func() memorySample { return memorySample{} }, report: func(uint64, uint64, bool) {},
+		resting: func() int { return resting }, release: func() { released++ },
+	}
+	clock := time.Unix(0, 0)
+	look := func(after time.Duration, n, want int) {
+		t.Helper()
+		clock = clock.Add(after)
+		resting = n
+		if w.look(clock); released != want {
+			t.Errorf("%d at rest: released %d times, want %d", n, released, want)
+		}
+	}
+	look(0, releaseAfter-1, 0)
+	look(0, releaseAfter, 1)
+	look(time.Second, 3*releaseAfter, 1) // too soon
+	look(releasePause, 3*releaseAfter, 2)
+	look(releasePause, 3*releaseAfter, 2) // no more than then
+	look(releasePause, releaseAfter, 2)
+	look(releasePause, 2*releaseAfter-1, 2)
+	look(releasePause, 2*releaseAfter, 3)
 }
 
 func TestReadMemory(t *testing.T) {

@@ -35,6 +35,21 @@ func settingsOf(c *config.Server) serverSettings {
 	}
 }
 
+// stay is how long a connection waits for its next request at the server, and
+// rest is how long without the server's buffers afterwards, zero for not at all.
+func (s serverSettings) stay() time.Duration {
+	if s.idle < 2*linger {
+		return s.idle
+	}
+	return linger
+}
+
+func (s serverSettings) rest() time.Duration { return s.idle - s.stay() }
+
+// writeBuffer is the size of the buffer that answers are written through, in
+// bytes. What fits goes out in one system call. Idle connections have none.
+const writeBuffer = 16 << 10
+
 // ensureServer puts a server with the wanted settings behind the sockets.
 // Connections of the one before stay with it until they end.
 func (g *Gateway) ensureServer(want serverSettings) {
@@ -48,9 +63,10 @@ func (g *Gateway) ensureServer(want serverSettings) {
 		HeaderReceived:               g.proxy.ReceivedHeader,
 		ReadTimeout:                  want.header,
 		WriteTimeout:                 want.write,
-		IdleTimeout:                  want.idle,
+		IdleTimeout:                  want.stay(),
+		MaxIdleWorkerDuration:        linger,
 		ReadBufferSize:               want.headerBytes,
-		WriteBufferSize:              4 << 10,
+		WriteBufferSize:              writeBuffer,
 		MaxRequestBodySize:           maxUnusedBody,
 		StreamRequestBody:            true,
 		DisablePreParseMultipartForm: true,
@@ -61,11 +77,12 @@ func (g *Gateway) ensureServer(want serverSettings) {
 		CloseOnShutdown:              true,
 		Logger:                       quiet{g.log},
 		ConnState: func(conn net.Conn, state fasthttp.ConnState) {
-			if state == fasthttp.StateClosed { // of those in StateHijacked g.proxy tells
-				g.door.left(conn)
+			if c, ok := conn.(*restingConn); ok && (state == fasthttp.StateIdle || state == fasthttp.StateActive) {
+				c.note(state == fasthttp.StateIdle)
 			}
 		},
 	}
+	g.door.rest.Store(int64(want.rest()))
 	gate := newGate()
 	g.servers = append(g.servers, s)
 	g.serverSettings = want
