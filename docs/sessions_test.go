@@ -155,7 +155,7 @@ func (s *session) step(at, command, want string, eventually bool) {
 func (s *session) command(ctx context.Context, line string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "bash", "-c", s.to.Replace(line))
 	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(s.dir, "bin")+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(s.dir, "bin")+":"+os.Getenv("PATH"), "XDG_RUNTIME_DIR="+s.dir)
 	return cmd
 }
 

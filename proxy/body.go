@@ -90,8 +90,7 @@ func (x *Exchange) readMore(p []byte) (n int, done bool, e *Error) {
 }
 
 func (x *Exchange) bodyError(err error) *Error {
-	var ne net.Error
-	if !errors.As(err, &ne) || !ne.Timeout() {
+	if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Timeout() {
 		return ErrBodyRead
 	}
 	if _, left := x.timeLeft(time.Now()); !left {

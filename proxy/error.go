@@ -90,11 +90,14 @@ var (
 	ErrConnectMethod  = newError(FromClient, "method_not_implemented", 501, Never, "The gateway does not tunnel: CONNECT is not supported.")
 	ErrVersion        = newError(FromClient, "version_not_supported", 505, Never, "The gateway speaks HTTP/1.0 and HTTP/1.1 on this port.")
 	ErrClientClosed   = newError(FromClient, "client_closed", 499, Never, "The client closed the connection before the answer was complete.")
+	ErrHandshake      = newError(FromClient, "bad_handshake", 400, Never, "The WebSocket handshake of the request is not well-formed.")
+	ErrUpgradeVersion = newError(FromClient, "websocket_version", 426, Never, "The gateway speaks version 13 of the WebSocket protocol.")
 
 	ErrNotReady         = newError(FromGateway, "not_ready", 503, Never, "The gateway has no configuration yet.")
 	ErrPanic            = newError(FromGateway, "internal_error", 500, Never, "The gateway failed on this request.")
 	ErrDeadline         = newError(FromGateway, "request_deadline", 504, Never, "The request took longer than its route allows.")
 	ErrExhausted        = newError(FromGateway, "upstream_exhausted", 503, Unsent, "All connections to the service are in use.")
+	ErrDraining         = newError(FromGateway, "draining", 503, Never, "The gateway is about to stop and takes no new long-lived connections.")
 	ErrOverloaded       = newError(FromGateway, "overloaded", 503, Never, "The gateway has as many requests in flight as it may.").met(telemetry.LimitInFlight)
 	ErrMemory           = newError(FromGateway, "memory_limit", 503, Never, "The gateway is short of memory.").met(telemetry.LimitMemory)
 	ErrRouteInFlight    = newError(FromGateway, "route_in_flight", 503, Never, "This service has as many requests in flight as it may.").met(telemetry.LimitRouteInFlight)
@@ -112,14 +115,24 @@ var (
 	ErrTruncated      = newError(FromUpstream, "upstream_truncated", 502, Never, "The service closed the connection inside its answer.")
 )
 
+// Why a connection ended that had switched protocols, when its ends did not
+// end it. None is answered: the status is that of the switch.
+var (
+	ErrTunnelIdle    = newError(FromGateway, "upgrade_idle", 101, Never, "Nothing was sent either way for the route's upgrade_idle_timeout.")
+	ErrTunnelExpired = newError(FromGateway, "upgrade_expired", 101, Never, "The connection lasted as long as the route's upgrade_max_duration allows.")
+	ErrTunnelDrained = newError(FromGateway, "upgrade_drained", 101, Never, "The gateway stopped, and its time for draining was up.")
+)
+
 // Errors lists every error of the line, for documentation and its test.
 func Errors() []*Error {
 	return []*Error{
 		ErrBadRequest, ErrBadFraming, ErrBadHeader, ErrBadHost, ErrBadPath, ErrEncodedSlash, ErrBodyRead, ErrRequestTimeout,
-		ErrHeaderTimeout, ErrBodyRate, ErrSendRate, ErrHeaderTooLarge, ErrNoRoute, ErrMethod, ErrConnectMethod, ErrVersion, ErrClientClosed,
-		ErrNotReady, ErrPanic, ErrDeadline, ErrExhausted, ErrOverloaded, ErrMemory,
+		ErrHeaderTimeout, ErrBodyRate, ErrSendRate, ErrHeaderTooLarge, ErrNoRoute, ErrMethod, ErrConnectMethod, ErrVersion,
+		ErrClientClosed, ErrHandshake, ErrUpgradeVersion,
+		ErrNotReady, ErrPanic, ErrDeadline, ErrExhausted, ErrDraining, ErrOverloaded, ErrMemory,
 		ErrRouteInFlight, ErrUpstreamInFlight, ErrQueueTimeout, ErrNoHealthy,
 		ErrConnect, ErrConnectTimeout, ErrStale, ErrReset, ErrReplyTimeout, ErrReplyStalled, ErrBadReply, ErrTruncated,
+		ErrTunnelIdle, ErrTunnelExpired, ErrTunnelDrained,
 	}
 }
 

@@ -70,6 +70,7 @@ type Exchange struct {
 	endpoint *upstream.Endpoint
 	reply    upstream.Reply
 	stream   stream
+	upgrade  upgrade
 
 	attempts     int
 	attempting   bool // an attempt is under way, its numbers are to be balanced
@@ -103,6 +104,7 @@ func (x *Exchange) reset() {
 	x.params.Reset()
 	x.body.reset()
 	x.stream.reset()
+	x.upgrade = upgrade{}
 	x.upstreamTime, x.bytesOut = 0, 0
 	x.timeout, x.asked, x.askedSeconds = 0, false, false
 	x.event = telemetry.Event{}
@@ -111,6 +113,9 @@ func (x *Exchange) reset() {
 	}
 	if cap(x.head) > maxKept {
 		x.head = nil
+	}
+	if cap(x.pathBuf) > maxKept {
+		x.pathBuf = nil
 	}
 	x.arena, x.head = x.arena[:0], x.head[:0]
 }

@@ -17,7 +17,8 @@ const (
 	contentLength
 	transferEncoding
 	connection
-	hopByHop // Keep-Alive, Proxy-Connection, Proxy-Authorization, TE, Trailer, Upgrade
+	hopByHop // Keep-Alive, Proxy-Connection, Proxy-Authorization, TE, Trailer
+	upgradeField
 	expect
 	forwardedFor   // X-Forwarded-For
 	forwardedProto // X-Forwarded-Proto
@@ -237,7 +238,7 @@ func classify(name []byte) kind {
 	case 7:
 		switch name[0] | 0x20 {
 		case 'u':
-			return is("upgrade", hopByHop)
+			return is("upgrade", upgradeField)
 		case 't':
 			return is("trailer", hopByHop)
 		case 'r':

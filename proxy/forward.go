@@ -34,7 +34,7 @@ func (x *Exchange) forward() {
 	if !r.Rewrite.Empty() && !x.rewritePath() {
 		return
 	}
-	if !x.readBody() || !x.enterUpstream() {
+	if !x.readUpgrade() || !x.readBody() || !x.enterUpstream() {
 		return
 	}
 	state := r.Upstream.State()
@@ -139,7 +139,7 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	ep.Metrics.Begin(shard)
 
 	x.attempting = true
-	conn, err := ep.Acquire(limit)
+	conn, err := x.connect(ep, limit)
 	if err != nil {
 		return x.failAttempt(err)
 	}
@@ -152,22 +152,33 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	return nil
 }
 
+// connect leases a connection for an attempt. One that may switch protocols is
+// not the pool's.
+func (x *Exchange) connect(ep *upstream.Endpoint, limit time.Duration) (*upstream.Conn, error) {
+	if x.upgrade.protocol != "" {
+		return ep.Dial(limit)
+	}
+	return ep.Acquire(limit)
+}
+
 // exchangeHeads sends the request and reads the reply's header.
 func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 	wait := cmp.Or(x.Route.FirstByteTimeout, x.Route.ReplyTimeout)
-	if err := conn.SetDeadline(earlier(wait, now, x.timeout, x.start)); err != nil {
+	deadline := earlier(wait, now, x.timeout, x.start)
+	if err := conn.SetWriteDeadline(deadline); err != nil {
 		return upstream.ErrClosed
 	}
+	conn.Await(now, deadline, (*watcher)(x))
 	x.writeHead(x.endpoint)
 	incomplete := false
 	err := x.send(conn)
 	if err == nil && x.body.stream != nil {
 		incomplete, err = x.sendStream(conn)
-		deadline := earlier(wait, time.Now(), x.timeout, x.start)
-		_ = conn.SetReadDeadline(deadline) // fails only when closed, which the read reports
+		now = time.Now()
+		conn.Await(now, earlier(wait, now, x.timeout, x.start), (*watcher)(x))
 	}
-	if e, ok := err.(*Error); ok { //nolint:errorlint // never wrapped, and errors.As would allocate for each request
-		return e // the client's fault: do not wait for an answer
+	if ce, ok := errors.AsType[*Error](err); ok {
+		return ce // the client's fault: do not wait for an answer
 	}
 	// After a failed write there may still be an answer: 413 and a close.
 	reply, rerr := conn.ReadReply(&x.Ctx.Response.Header, x.Ctx.IsHead())
@@ -178,6 +189,11 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 			}
 		}
 		return rerr
+	}
+	if reply.Status == 101 {
+		if err := x.checkSwitch(); err != nil {
+			return err
+		}
 	}
 	x.reply = reply
 	if incomplete || err != nil {
@@ -281,14 +297,20 @@ func (x *Exchange) sendPart(conn *upstream.Conn, part []byte, chunked bool) erro
 	}
 	data := part[chunkRoom:]
 	if chunked {
-		var size [chunkRoom]byte
-		line := append(strconv.AppendInt(size[:0], int64(len(data)), 16), "\r\n"...)
-		start := chunkRoom - len(line)
-		copy(part[start:], line)
-		data = append(part[start:], "\r\n"...)
+		data = asChunk(part)
 	}
 	_, err := conn.Write(data)
 	return err
+}
+
+// asChunk makes part[chunkRoom:] a chunk. The part needs room for two bytes
+// behind it.
+func asChunk(part []byte) []byte {
+	var size [chunkRoom]byte
+	line := append(strconv.AppendInt(size[:0], int64(len(part)-chunkRoom), 16), "\r\n"...)
+	start := chunkRoom - len(line)
+	copy(part[start:], line)
+	return append(part[start:], "\r\n"...)
 }
 
 // timeLeft returns what the route's time limit leaves, zero for no limit, and
@@ -311,6 +333,7 @@ func (x *Exchange) waitUntil(now time.Time) time.Time {
 // failAttempt ends an attempt that brought no reply and classifies why.
 func (x *Exchange) failAttempt(err error) *Error {
 	e, failure := classifyFailure(err, x.connReused)
+	x.gone = e == ErrClientClosed
 	if failure != noFailure {
 		x.endpoint.Metrics.Failed(x.shard(), failure)
 	}
@@ -337,13 +360,15 @@ func (x *Exchange) endAttempt(reuse bool) {
 const noFailure = telemetry.FailureKind(255)
 
 func classifyFailure(err error, reused bool) (*Error, telemetry.FailureKind) {
-	var e *Error
-	switch {
-	case errors.As(err, &e):
+	if e, ok := errors.AsType[*Error](err); ok {
 		if e == ErrDeadline {
 			return e, telemetry.FailureTimeout
 		}
 		return e, noFailure // the client's
+	}
+	switch {
+	case errors.Is(err, upstream.ErrAbandoned):
+		return ErrClientClosed, noFailure
 	case errors.Is(err, upstream.ErrConnectTimeout):
 		return ErrConnectTimeout, telemetry.FailureConnect
 	case errors.Is(err, upstream.ErrConnect):

@@ -67,6 +67,11 @@ func (x *Exchange) writeHead(ep *upstream.Endpoint) {
 		b = strconv.AppendInt(b, max(x.body.length, 0), 10)
 		b = append(b, "\r\n"...)
 	}
+	if x.upgrade.protocol != "" {
+		b = append(b, "Connection: Upgrade\r\nUpgrade: "...)
+		b = append(b, x.upgrade.protocol...)
+		b = append(b, "\r\n"...)
+	}
 	x.head = append(b, "\r\n"...)
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -26,6 +27,10 @@ const spliceFrom = 512 << 10
 func (x *Exchange) beginResponse() {
 	resp := &x.Ctx.Response
 	x.dropHopByHop(&resp.Header)
+	if x.reply.Status == 101 {
+		x.acceptUpgrade()
+		return
+	}
 	switch x.reply.Framing {
 	case upstream.NoBody:
 		x.endReply(nil)
@@ -60,11 +65,14 @@ func (x *Exchange) endReply(err error) {
 	x.endAttempt(err == nil && x.reply.KeepAlive)
 	if err != nil {
 		x.Err = x.bodyFailure(err)
+		x.gone = x.Err == ErrClientClosed
 	}
 }
 
 func (x *Exchange) bodyFailure(err error) *Error {
 	switch {
+	case errors.Is(err, upstream.ErrAbandoned):
+		return ErrClientClosed
 	case errors.Is(err, upstream.ErrTimeout):
 		if _, left := x.timeLeft(time.Now()); !left {
 			return ErrDeadline
@@ -131,14 +139,15 @@ func dropNominated(h *fasthttp.ResponseHeader, block []byte) {
 }
 
 // stream is a response body on its way from the endpoint to the client. It is
-// the response's body stream: fasthttp calls WriteTo after the handler has
-// returned and then Close, which is where the exchange ends.
+// the response's body stream: fasthttp calls WriteTo or Read after the handler
+// has returned and then Close, which is where the exchange ends.
 type stream struct {
-	x      *Exchange
-	active bool
-	raw    bool // written by writeRaw and not by fasthttp
-	failed *Error
-	pace   pace // of the client, while the kernel moves the body
+	x       *Exchange
+	active  bool
+	raw     bool // written by writeRaw and not by fasthttp
+	flushed bool // the header is out, and fasthttp's buffer empty
+	failed  *Error
+	pace    pace // of the client, while the kernel moves the body
 }
 
 func (s *stream) reset() { *s = stream{} }
@@ -146,6 +155,11 @@ func (s *stream) reset() { *s = stream{} }
 func (s *stream) begin(x *Exchange) {
 	*s = stream{x: x, active: true}
 	resp := &x.Ctx.Response
+	if d := cmp.Or(x.snap.WriteTimeout, x.snap.SendRate.Window); d > 0 {
+		// Told so, fasthttp clears the deadlines of this body after it, also
+		// if the server has no time limit of its own (before a reload).
+		_ = x.Ctx.SetWriteDeadline(time.Now().Add(d)) // fails only when closed, as the write will
+	}
 	if x.http10 && x.reply.Framing != upstream.Fixed {
 		s.raw = true
 		return
@@ -158,35 +172,48 @@ func (s *stream) begin(x *Exchange) {
 		resp.ImmediateHeaderFlush = true
 	} else {
 		// The header waits for the first bytes only if they are here already.
-		resp.ImmediateHeaderFlush = x.conn.Buffered() == 0
+		s.flushed = x.conn.Buffered() == 0
+		resp.ImmediateHeaderFlush = s.flushed
 	}
 	resp.SetBodyStream(s, size)
 }
 
-// SupportsBodyWriteTo tells fasthttp to use WriteTo (fasthttp.BodyWriterTo).
-func (s *stream) SupportsBodyWriteTo() bool { return true }
+// SupportsBodyWriteTo tells fasthttp to use WriteTo (fasthttp.BodyWriterTo) for
+// a body whose length was announced, and Read for one that it sends in chunks:
+// its own writer of chunks would be allocated for each body.
+func (s *stream) SupportsBodyWriteTo() bool { return s.x.reply.Framing == upstream.Fixed }
 
-// Read is there for io.Reader; fasthttp uses WriteTo.
+// Read returns the first part of a body that is sent in chunks, so that it
+// leaves in one write with the header. Called again, with the header flushed, it
+// sends all other parts itself, as they come and without copies through
+// fasthttp's small buffers; fasthttp adds the last chunk.
 func (s *stream) Read(p []byte) (int, error) {
-	n, err := s.x.conn.ReadBody(p)
-	s.x.bytesOut += int64(n)
-	return n, err
+	if !s.flushed {
+		s.flushed = true
+		s.x.extendReplyDeadline(time.Now())
+		n, err := s.x.conn.ReadBody(p)
+		if err != nil && err != io.EOF {
+			err = s.fail(err)
+		}
+		s.x.bytesOut += int64(n)
+		return n, err
+	}
+	if err := s.pump(s.x.Ctx.Conn(), true); err != nil {
+		return 0, err
+	}
+	return 0, io.EOF
 }
 
-// WriteTo sends the body: straight to the client's socket when its length was
-// announced, else through w, which writes each part as a chunk and flushes it.
-func (s *stream) WriteTo(w io.Writer) (int64, error) {
+// WriteTo sends a body of announced length straight to the client's socket.
+func (s *stream) WriteTo(io.Writer) (int64, error) {
 	x := s.x
-	if x.reply.Framing == upstream.Fixed {
-		client := x.Ctx.Conn()
-		if tcp := tcpOf(client); tcp != nil && x.reply.Length >= spliceFrom && x.conn.TCP() != nil {
-			if err := s.splice(tcp); err != nil {
-				return x.bytesOut, err
-			}
+	client := x.Ctx.Conn()
+	if tcp := tcpOf(client); tcp != nil && x.reply.Length >= spliceFrom && x.conn.TCP() != nil {
+		if err := s.splice(tcp); err != nil {
+			return x.bytesOut, err
 		}
-		w = client
 	}
-	err := s.pump(w)
+	err := s.pump(client, false)
 	return x.bytesOut, err
 }
 
@@ -210,7 +237,7 @@ func tcpOf(c net.Conn) *net.TCPConn {
 func (s *stream) splice(client *net.TCPConn) error {
 	x := s.x
 	if n := x.conn.Buffered(); n > 0 {
-		if err := s.pumpUpTo(client, int64(n)); err != nil {
+		if err := s.pumpUpTo(client, int64(n), false); err != nil {
 			return err
 		}
 	}
@@ -243,27 +270,31 @@ func (s *stream) splice(client *net.TCPConn) error {
 // splicePart is the most that one call moves, in bytes.
 const splicePart = 1 << 20
 
-// pump copies the body through a pooled buffer.
-func (s *stream) pump(w io.Writer) error { return s.pumpUpTo(w, -1) }
+// pump copies the body through a pooled buffer, each part as a chunk if asked.
+func (s *stream) pump(client net.Conn, chunked bool) error { return s.pumpUpTo(client, -1, chunked) }
 
 // pumpUpTo copies limit bytes, or all of the body if limit is negative.
-func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
+func (s *stream) pumpUpTo(client net.Conn, limit int64, chunked bool) error {
 	x := s.x
 	pump := pumps.Get().(*[]byte)
 	defer pumps.Put(pump)
 	for limit != 0 {
-		buf := *pump
+		buf := (*pump)[chunkRoom : pumpSize-2]
 		if limit > 0 && limit < int64(len(buf)) {
 			buf = buf[:limit]
 		}
 		x.extendReplyDeadline(time.Now())
 		n, err := x.conn.ReadBody(buf)
 		if n > 0 {
-			s.awaitClient(time.Now(), n)
 			if limit > 0 {
 				limit -= int64(n)
 			}
-			if _, werr := w.Write(buf[:n]); werr != nil {
+			part := buf[:n]
+			if chunked {
+				part = asChunk((*pump)[:chunkRoom+n])
+			}
+			s.awaitClient(time.Now(), len(part))
+			if _, werr := client.Write(part); werr != nil {
 				return s.giveUp(werr)
 			}
 			x.bytesOut += int64(n)
@@ -282,7 +313,11 @@ func (s *stream) pumpUpTo(w io.Writer, limit int64) error {
 // the client's connection without ending the message, so that it cannot be
 // taken for complete.
 func (s *stream) fail(err error) error {
-	s.failed = s.x.bodyFailure(err)
+	if errors.Is(err, upstream.ErrAbandoned) {
+		s.x.gone = true
+	} else {
+		s.failed = s.x.bodyFailure(err)
+	}
 	return err
 }
 
@@ -293,7 +328,7 @@ func (s *stream) spliceFailed(err error) error {
 	data, ended := s.x.conn.Unread()
 	late := errors.Is(err, os.ErrDeadlineExceeded)
 	switch {
-	case data, errors.Is(err, syscall.EPIPE), !ended && !late:
+	case data, errors.Is(err, syscall.EPIPE), errors.Is(err, upstream.ErrAbandoned), !ended && !late:
 		return s.giveUp(err)
 	case ended:
 		return s.fail(upstream.ErrTruncated)
@@ -339,7 +374,7 @@ func (s *stream) lags(n int64, waited time.Duration) bool {
 
 // extendReplyDeadline gives the endpoint its time for the next bytes.
 func (x *Exchange) extendReplyDeadline(now time.Time) {
-	_ = x.conn.SetReadDeadline(x.waitUntil(now)) // a closed connection fails the read
+	x.conn.Await(now, x.waitUntil(now), (*watcher)(x))
 }
 
 // Close ends the exchange. fasthttp calls it once the body was written or
@@ -350,9 +385,6 @@ func (s *stream) Close() error {
 		return nil
 	}
 	s.x = nil // a second Close does nothing
-	if x.snap.WriteTimeout > 0 || x.snap.SendRate.Bytes > 0 {
-		_ = x.Ctx.Conn().SetWriteDeadline(time.Time{}) // ours; fails only when closed
-	}
 	complete := x.conn.Complete()
 	if !complete && s.failed == nil {
 		x.gone = true // not even the header went out
@@ -372,18 +404,16 @@ func (s *stream) Close() error {
 // connection is taken from it: once it has flushed what came before, it calls
 // writeRaw on a goroutine of its own.
 func (s *stream) takeOver() {
-	ctx := s.x.Ctx
-	ctx.HijackSetNoResponse(true)
-	ctx.Hijack(s.writeRaw)
+	x := s.x
+	x.server.hijack(x, s.writeRaw, func() {
+		x.gone = true
+		_ = s.Close()
+	})
 }
 
 func (s *stream) writeRaw(client net.Conn) {
 	x := s.x
-	server := x.server
-	if server.onEnd != nil {
-		defer server.onEnd(client)
-	}
-	defer server.recoverPanic(x)
+	defer x.server.recoverPanic(x)
 	h := &x.Ctx.Response.Header
 	h.Del("Transfer-Encoding")
 	h.Del("Connection") // fasthttp has answered the client's keep-alive
@@ -392,7 +422,7 @@ func (s *stream) writeRaw(client net.Conn) {
 	if _, err := client.Write(h.Header()); err != nil {
 		x.gone = true
 	} else {
-		_ = s.pump(client) // kept in s.failed and x.gone, for Close
+		_ = s.pump(client, false) // kept in s.failed and x.gone, for Close
 	}
 	_ = s.Close()
 }

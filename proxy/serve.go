@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/valyala/fasthttp"
 
@@ -88,12 +89,10 @@ func (x *Exchange) readTarget(target []byte) bool {
 		x.Path = path
 		return true
 	}
-	canonical, flags, err := router.AppendCanonical(x.pathBuf[:0], path)
+	x.pathBuf = slices.Grow(x.pathBuf[:0], 3*len(path)) // always enough
+	canonical, flags, err := router.AppendCanonical(x.pathBuf, path)
 	if err != nil {
 		return x.refuse(ErrBadPath)
-	}
-	if len(canonical) > 0 && len(path) > 0 && &canonical[0] != &path[0] {
-		x.pathBuf = canonical
 	}
 	x.Path = canonical
 	x.encodedSlash = flags&router.EncodedSlash != 0
@@ -252,8 +251,11 @@ func (x *Exchange) answerError() {
 	if x.Err == ErrMethod {
 		x.Ctx.Response.Header.Set("Allow", x.allow)
 	}
+	if x.Err == ErrUpgradeVersion {
+		x.offerWebSocket()
+	}
 	if x.Err.Source == FromClient && x.Route == nil && x.Err != ErrNoRoute && x.Err != ErrMethod ||
-		x.Err == ErrBodyRead || x.Err == ErrRequestTimeout || x.Err == ErrBodyRate {
+		x.Err == ErrBodyRead || x.Err == ErrRequestTimeout || x.Err == ErrBodyRate || x.Err == ErrClientClosed || x.Err == ErrHandshake {
 		x.Ctx.SetConnectionClose()
 	}
 }

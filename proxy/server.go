@@ -21,7 +21,8 @@ type Server struct {
 	pool     sync.Pool
 	metrics  *telemetry.GatewayMetrics
 	onPanic  func(recovered any, requestID string)
-	onEnd    func(net.Conn)
+	hijacks  hijacks
+	tunnels  tunnels
 }
 
 // NewServer returns a server without a snapshot: until the first Swap every
@@ -32,10 +33,6 @@ func NewServer(m *telemetry.GatewayMetrics, onPanic func(recovered any, requestI
 	s.pool.New = func() any { return new(Exchange) }
 	return s
 }
-
-// NotifyEnded has f called when a connection ends that fasthttp has reported as
-// StateHijacked and no longer counts. Call it before serving.
-func (s *Server) NotifyEnded(f func(net.Conn)) { s.onEnd = f }
 
 // Swap makes next the snapshot of the requests that come from now on, and
 // returns the one before, which requests under way may still use.
@@ -57,8 +54,12 @@ func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
 	}
 	defer s.recoverPanic(x)
 	s.serve(x)
-	if s.spent(ctx, x.snap) {
-		ctx.SetConnectionClose()
+	if x.upgrade.accepted {
+		s.openTunnel(x)
+		return
+	}
+	if s.spent(ctx, x.snap) || x.upgrade.protocol != "" {
+		ctx.SetConnectionClose() // bytes behind a refused upgrade are no request
 	}
 	switch {
 	case x.stream.raw:
@@ -94,6 +95,9 @@ func (s *Server) recoverPanic(x *Exchange) {
 	s.metrics.Panicked()
 	if s.onPanic != nil {
 		s.onPanic(r, string(x.RequestID))
+	}
+	if x.snap == nil { // a tunnel's
+		x.snap = s.snapshot.Load()
 	}
 	x.endAttempt(false)
 	x.endRetry()
@@ -182,7 +186,7 @@ func (s *Server) record(x *Exchange) {
 	e.Status = ctx.Response.StatusCode()
 	e.BytesIn = x.body.read
 	e.BytesOut = x.bytesOut
-	if !x.stream.active && !ctx.IsHead() {
+	if !x.stream.active && !x.upgrade.accepted && !ctx.IsHead() {
 		e.BytesOut = int64(len(ctx.Response.Body()))
 	}
 	e.Method = ctx.Method()

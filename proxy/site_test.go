@@ -45,7 +45,8 @@ type site struct {
 	ended     chan struct{} // one for each connection that ended
 	panics    []string
 
-	noServerLimits bool // the server has no time limits of its own
+	noServerLimits bool                    // the server has no time limits of its own
+	handler        fasthttp.RequestHandler // instead of the proxy's
 
 	mu     sync.Mutex
 	events []event
@@ -126,6 +127,7 @@ func (s *site) newServer() *fasthttp.Server {
 		Logger:                       silent{},
 		ConnState: func(c net.Conn, state fasthttp.ConnState) {
 			if state == fasthttp.StateClosed { // of those in StateHijacked the proxy tells
+				s.proxy.ConnClosed(c)
 				s.connEnded(c)
 			}
 		},
@@ -144,6 +146,9 @@ func (s *site) serve() {
 	ln := listen(s.t)
 	s.address = ln.Addr().String()
 	server := s.newServer()
+	if s.handler != nil {
+		server.Handler = s.handler
+	}
 	if s.noServerLimits {
 		server.ReadTimeout, server.WriteTimeout = 0, 0
 	}

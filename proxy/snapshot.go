@@ -96,6 +96,8 @@ type Route struct {
 	// Claims tells that the route's pattern is exactly a path that the gateway
 	// would answer itself, such as /health.
 	Claims bool
+	// Upgrade says which protocols requests may switch to.
+	Upgrade UpgradePolicy
 	// CORS tells that the route answers preflights, so that one finds the
 	// route by the method it asks about.
 	CORS bool

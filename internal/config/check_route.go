@@ -40,9 +40,29 @@ func (r *Route) check(s scope) {
 	if s.has("deadline_header") && !isToken(r.DeadlineHeader) {
 		s.problem("deadline_header", "%q is not a header name", r.DeadlineHeader)
 	}
+	checkUpgrades(s, r.Upgrades)
 	r.checkAction(s)
 	r.checkPathChange(s)
 	r.checkTemplates(s)
+}
+
+// checkUpgrades checks protocol names (RFC 9110 section 7.8).
+func checkUpgrades(s scope, protocols []string) {
+	for i, p := range protocols {
+		at := "upgrades[" + strconv.Itoa(i) + "]"
+		name, version, hasVersion := strings.Cut(p, "/")
+		lower := strings.ToLower(p)
+		switch {
+		case !isToken(name) || hasVersion && !isToken(version):
+			s.problem(at, "%q is not a protocol name", p)
+		case p != lower:
+			s.suggest(at, lower, "protocol names are written in lower case, got %q", p)
+		case name == "h2c" || name == "http":
+			s.problem(at, "requests over %s would pass the gateway's rules by; it cannot be allowed", p)
+		case slices.Contains(protocols[:i], p):
+			s.problem(at, "%s is listed twice", p)
+		}
+	}
 }
 
 // checkAction asks for exactly one action and refuses keys that would do
@@ -64,7 +84,10 @@ func (r *Route) checkAction(s scope) {
 		return
 	}
 	action := actions[0]
-	idle := []string{"balance", "health_check", "strip_prefix", "rewrite", "upstream_host", "timeout", "deadline_header", "retries"}
+	idle := []string{
+		"balance", "health_check", "strip_prefix", "rewrite", "upstream_host", "timeout", "deadline_header", "retries",
+		"upgrades", "upgrade_idle_timeout", "upgrade_max_duration",
+	}
 	switch action {
 	case "targets":
 		return

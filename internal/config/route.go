@@ -95,6 +95,21 @@ type Route struct {
 	// Retries repeats requests that never reached a server.
 	Retries Retries `yaml:"retries"`
 
+	// Upgrades lists the protocols that a request may switch its connection to,
+	// in lower case: `websocket`, or others such as `irc/6.9`. Requests for
+	// protocols that are not listed are forwarded without the wish. `[]` allows
+	// none.
+	Upgrades []string `yaml:"upgrades" default:"websocket"`
+
+	// UpgradeIdleTimeout ends a connection that has switched protocols once
+	// nothing was sent either way for so long. 0 means no limit.
+	UpgradeIdleTimeout Duration `yaml:"upgrade_idle_timeout" default:"5m"`
+
+	// UpgradeMaxDuration ends a connection that has switched protocols after
+	// so long, whatever is sent. 0 means no limit. `timeout` ends with the
+	// switch.
+	UpgradeMaxDuration Duration `yaml:"upgrade_max_duration" default:"0s"`
+
 	// Headers changes headers on the way.
 	Headers Headers `yaml:"headers"`
 

@@ -373,18 +373,15 @@ func TestSocketsOfSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer byAddress.Close()
-	dir := t.TempDir()
-	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer notify.Close()
-	config := testkit.WriteFile(t, dir, "gateway.yaml", listening(`{address: "fd:web"}, {address: "`+byAddress.Addr().String()+`"}`)+answering("one"))
+	l := newLineage(t, listening(`{address: "fd:web"}, {address: "`+byAddress.Addr().String()+`"}`)+answering("one"))
 
 	// The shell becomes the gateway, and so knows its process ID.
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", `LISTEN_PID=$$ exec "$0" --config "$1"`, os.Getenv("VELOCITY_BIN"), config)
-	cmd.Env = append(os.Environ(), "LISTEN_FDS=2", "LISTEN_FDNAMES=web:other", "NOTIFY_SOCKET="+filepath.Join(dir, "notify"), "WATCHDOG_USEC=100000")
-	cmd.Stderr = os.Stderr
+	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" --config "$1"`, os.Getenv("VELOCITY_BIN"), l.config)
 	for _, ln := range []net.Listener{named, byAddress} {
 		f, err := ln.(*net.TCPListener).File()
 		if err != nil {
@@ -393,44 +390,52 @@ func TestSocketsOfSystemd(t *testing.T) {
 		defer f.Close()
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Process.Kill() }() // it may have ended
-
+	l.run(t, cmd, "LISTEN_FDS=2", "LISTEN_FDNAMES=web:other", "NOTIFY_SOCKET="+notify.LocalAddr().String(), "WATCHDOG_USEC=100000")
 	hear := func(want string) {
 		t.Helper()
+		if err := notify.SetReadDeadline(time.Now().Add(testkit.Patience)); err != nil {
+			t.Fatal(err)
+		}
 		buf := make([]byte, 4096)
 		for {
 			n, err := notify.Read(buf)
 			if err != nil {
-				t.Fatalf("%s: %v", want, err)
+				t.Fatalf("waited in vain to be told %q: %v", want, err)
 			}
 			if strings.Contains("\n"+string(buf[:n])+"\n", "\n"+want) {
 				return
 			}
 		}
 	}
-	if err := notify.SetReadDeadline(time.Now().Add(testkit.Patience)); err != nil {
-		t.Fatal(err)
-	}
-	hear("READY=1\n")
-	hear("WATCHDOG=1\n")
-	for _, ln := range []net.Listener{named, byAddress} {
-		if r := testkit.Get(t, ln.Addr().String(), "/which"); r.Body != "one" {
-			t.Errorf("answer %q", r.Body)
+	answers := func() {
+		t.Helper()
+		for _, ln := range []net.Listener{named, byAddress} {
+			if r := testkit.Get(t, ln.Addr().String(), "/which"); r.Body != "one" {
+				t.Errorf("answer %q", r.Body)
+			}
 		}
 	}
+	hear(fmt.Sprintf("READY=1\nMAINPID=%d\n", cmd.Process.Pid))
+	hear("WATCHDOG=1\n")
+	answers()
 	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	hear("RELOADING=1\nMONOTONIC_USEC=")
 	hear("READY=1\n")
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+
+	// Sockets by name are handed over, too; systemd learns who has them.
+	if err := cmd.Process.Signal(syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
-	hear("STOPPING=1\n")
+	next := l.wait(t, "ready", 2)
+	hear(fmt.Sprintf("MAINPID=%d\n", next.PID))
+	hear(fmt.Sprintf("READY=1\nMAINPID=%d\n", next.PID))
+	hear("WATCHDOG=1\n")
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("gateway: %v", err)
 	}
+	answers()
+	l.killLast(t)
+	hear("STOPPING=1\n")
 }

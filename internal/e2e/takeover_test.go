@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,8 +36,15 @@ func newLineage(t *testing.T, document string) *lineage {
 	}
 	t.Cleanup(func() {
 		l.file.Close()
-		if t.Failed() {
-			t.Log(testkit.ReadFile(t, l.log))
+		if !t.Failed() {
+			return
+		}
+		t.Log(testkit.ReadFile(t, l.log))
+		for _, line := range l.lines(t, "ready") {
+			// A process that another one has started, and that was not replaced.
+			if args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", line.PID)); strings.Contains(string(args), l.config) {
+				_ = syscall.Kill(line.PID, syscall.SIGKILL) // it may be ending by itself
+			}
 		}
 	})
 	return l
@@ -43,7 +54,14 @@ func newLineage(t *testing.T, document string) *lineage {
 func (l *lineage) start(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Getenv("VELOCITY_BIN"), append([]string{"--config", l.config}, args...)...)
-	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+l.dir)
+	l.run(t, cmd)
+	return cmd
+}
+
+// run is start for any command that becomes the gateway.
+func (l *lineage) run(t *testing.T, cmd *exec.Cmd, env ...string) {
+	t.Helper()
+	cmd.Env = append(append(os.Environ(), "XDG_RUNTIME_DIR="+l.dir), env...)
 	cmd.Stdout, cmd.Stderr = l.file, l.file
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -52,7 +70,6 @@ func (l *lineage) start(t *testing.T, args ...string) *exec.Cmd {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()         // and have been waited for
 	})
-	return cmd
 }
 
 // lineageLine is a line of the log with the fields that tests ask for.
@@ -193,6 +210,50 @@ func TestTakeOverFinishesRequests(t *testing.T) {
 	}
 	if err := old.Wait(); err != nil {
 		t.Errorf("the old process: %v", err)
+	}
+	l.killLast(t)
+}
+
+// The new process may want other listeners than the old one had.
+func TestTakeOverWithOtherListeners(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	gone, added := filepath.Join(dir, "gone.sock"), filepath.Join(dir, "added.sock")
+	const stays = `{address: "127.0.0.1:0"}, `
+	l := newLineage(t, listening(stays+`{address: "unix:`+gone+`"}`)+answering("one"))
+	old := l.start(t)
+	first := l.wait(t, "ready", 1)
+	lives, err := net.Dial("unix", gone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lives.Close()
+	if _, err := exchange(lives, bufio.NewReader(lives)); err != nil {
+		t.Fatal(err)
+	}
+	testkit.ReplaceFile(t, l.config, listening(stays+`{address: "unix:`+added+`"}`)+answering("one"))
+	l.start(t, "--takeover")
+	if second := l.wait(t, "ready", 2); second.Address != first.Address {
+		t.Errorf("address %s became %s", first.Address, second.Address)
+	}
+	conn, err := net.Dial("unix", added)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, c := range []net.Conn{conn, lives} {
+		if _, err := exchange(c, bufio.NewReader(c)); err != nil {
+			t.Errorf("%s: %v", c.RemoteAddr(), err)
+		}
+	}
+	if _, err := os.Lstat(gone); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket file that nobody serves is still there: %v", err)
+	}
+	if err := old.Wait(); err != nil {
+		t.Errorf("the old process: %v", err)
+	}
+	if _, err := os.Lstat(added); err != nil {
+		t.Errorf("the new socket file: %v", err)
 	}
 	l.killLast(t)
 }

@@ -15,8 +15,13 @@ import (
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
-// warmTime bounds the wait for the first probes of new endpoints before a swap.
-const warmTime = time.Second
+// These bound the wait for the first probes of new endpoints before a swap. A
+// process that takes over has time: until it is ready the one before serves,
+// with endpoints whose state it knows.
+const (
+	warmTime         = time.Second
+	warmTimeTakeover = 10 * time.Second
+)
 
 // reloadTry is how the last attempt to load a configuration ended.
 type reloadTry struct {
@@ -46,7 +51,11 @@ func (g *Gateway) Reload(ctx context.Context) (changed bool, err error) {
 		}
 		g.metrics.Reloaded(result, time.Now())
 	}()
-	c, err := config.Load(g.options.ConfigPath, g.options.Env)
+	var c *config.Config
+	err = aside(func() (err error) {
+		c, err = config.Load(g.options.ConfigPath, g.options.Env)
+		return err
+	})
 	if err != nil {
 		g.failReload(err)
 		return false, err
@@ -92,7 +101,11 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 			g.retainMetrics() // forget handles of what will not run
 		}
 	}()
-	p, err := build(c, g.living, g.registry)
+	var p *plan
+	err = aside(func() (err error) {
+		p, err = build(c, g.living, g.registry)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -129,9 +142,13 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	}
 
 	g.watchHealth(p)
-	warmed, cancel := context.WithTimeout(ctx, warmTime)
+	limit := warmTime
+	if before == nil && g.takeover != nil {
+		limit = warmTimeTakeover
+	}
+	warmed, cancel := context.WithTimeout(ctx, limit)
 	if err := g.checker.Round(warmed); err != nil && ctx.Err() == nil {
-		g.log.Warn("not every new endpoint was probed before the swap", zap.Duration("waited", warmTime))
+		g.log.Warn("not every new endpoint was probed before the swap", zap.Duration("waited", limit))
 	}
 	cancel()
 

@@ -328,6 +328,11 @@ func (b *builder) buildRoute(i int, c *config.Route, named map[string]*config.Up
 			BudgetPercent: c.Retries.Budget.Percent,
 			BudgetFloor:   c.Retries.Budget.Min,
 		},
+		Upgrade: proxy.UpgradePolicy{
+			Protocols:   c.Upgrades,
+			IdleTimeout: time.Duration(c.UpgradeIdleTimeout),
+			MaxDuration: time.Duration(c.UpgradeMaxDuration),
+		},
 	}
 	if r.InFlight == nil {
 		r.InFlight = new(proxy.InFlight)

@@ -11,4 +11,8 @@
 //
 // Gateway.Reload is the one way in: for the start, SIGHUP, a changed file (watch.go)
 // and the management API (runtime.go).
+//
+// Listening sockets (socket.go, sockets.go) live across reloads and across
+// processes: another one may take over (handover.go, takeover.go), and systemd
+// may pass them (systemd.go). All lead to one door (door.go).
 package gateway

@@ -117,7 +117,7 @@ func (d *door) left(client netip.Addr) {
 // leadTo makes g the server's listener from now on.
 func (d *door) leadTo(g *gate) {
 	if old := d.current.Swap(g); old != nil {
-		_ = old.Close() // never fails
+		old.shut()
 	}
 }
 
@@ -154,9 +154,12 @@ func (g *gate) Accept() (net.Conn, error) {
 
 // Close implements net.Listener.
 func (g *gate) Close() error {
-	g.once.Do(func() { close(g.done) })
+	g.shut()
 	return nil
 }
+
+// shut makes Accept return. It may be called more than once.
+func (g *gate) shut() { g.once.Do(func() { close(g.done) }) }
 
 // Addr implements net.Listener. A gate stands for all sockets and has no
 // address of its own.

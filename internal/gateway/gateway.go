@@ -422,14 +422,19 @@ func (g *Gateway) stop(cancel context.CancelFunc, signals <-chan os.Signal) (err
 		return ErrForced
 	}
 	g.door.dismiss()
-	ended := make(chan error, 1)
-	go func() { ended <- g.shutdownServers(ctx) }()
+	ended := make(chan int64, 1) // connections that are cut
+	go func() {
+		cut := int64(0)
+		if err := g.shutdownServers(ctx); err != nil {
+			cut = g.door.open.Load() - int64(g.proxy.Upgrades())
+		}
+		ended <- cut + int64(g.proxy.CloseUpgrades(ctx))
+	}()
 	for {
 		select {
-		case err := <-ended:
-			if err != nil && !idle() {
-				g.log.Warn("drain: time is up, closing what is under way",
-					zap.Int64("connections", g.door.open.Load()))
+		case cut := <-ended:
+			if cut > 0 {
+				g.log.Warn("drain: time is up, closing what is under way", zap.Int64("connections", cut))
 			}
 			return nil
 		case sig := <-signals:
@@ -473,9 +478,10 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 	g.closeSockets() // not yet if it was forced
 	g.handover.close()
 	if gate := g.door.current.Load(); gate != nil {
-		_ = gate.Close() // never fails
+		gate.shut()
 	}
-	g.door.dismiss() // not yet if it was forced
+	g.door.dismiss()                 // not yet if it was forced
+	g.proxy.CloseUpgrades(expired()) // what a forced stop leaves
 	if g.admin != nil {
 		ctx, done := context.WithTimeout(context.Background(), time.Second)
 		_ = g.admin.ShutdownWithContext(ctx) // a client that keeps it busy does not hold up the exit
@@ -490,6 +496,13 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 	}
 	g.log.Info("stopped")
 	_ = g.log.Sync() // stderr need not support it
+}
+
+// expired returns a context that has ended.
+func expired() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
 }
 
 // healthChanged logs what the checker found.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // handover says who answers for this process's sockets, and is how other
@@ -115,7 +116,11 @@ func (g *Gateway) serveTakeover() {
 	}
 	ln, err := listenTakeover(h.path, g.takeover != nil)
 	if err != nil {
-		g.log.Warn("this process cannot be taken over", zap.Error(err))
+		level := zapcore.InfoLevel // in a container there is no one to take over
+		if g.running.Load().plan.config.Server.TakeoverSocket != "" {
+			level = zapcore.WarnLevel
+		}
+		g.log.Log(level, "this process cannot be taken over", zap.Error(err))
 		return
 	}
 	h.ln = ln
@@ -235,7 +240,7 @@ func (g *Gateway) successor() (*exec.Cmd, error) {
 	if !slices.Contains(args, "--takeover") {
 		args = append(args, "--takeover")
 	}
-	cmd := exec.Command(program, args...) //nolint:gosec // our own program and arguments
+	cmd := exec.Command(program, args...)
 	cmd.Env = childEnvironment(g.options.Env)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return cmd, nil

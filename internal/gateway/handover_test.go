@@ -134,54 +134,103 @@ func TestOneHandOverAtATime(t *testing.T) {
 	}
 }
 
-// The new process hears no done: the old one goes on, so it must not.
-func TestTakeoverThatIsDeclined(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "takeover.sock")
-	document := strings.Replace(settings, "watch: false", "watch: false, takeover_socket: "+path, 1)
-	old, err := listenTakeover(path, false)
+// ending is an old process that breaks off when the new one is ready: it goes
+// on, or dies.
+type ending struct {
+	path    string
+	traffic net.Listener
+	left    chan error
+}
+
+func newEnding(t *testing.T, dies bool) *ending {
+	t.Helper()
+	e := &ending{path: filepath.Join(t.TempDir(), "takeover.sock"), left: make(chan error, 1)}
+	ln, err := listenTakeover(e.path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer old.Close()
-	traffic, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
+	t.Cleanup(func() { ln.Close() })
+	if e.traffic, err = net.Listen("tcp4", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	defer traffic.Close()
-	left := make(chan error, 1)
+	t.Cleanup(func() { e.traffic.Close() })
 	go func() {
-		conn, err := old.AcceptUnix()
+		conn, err := ln.AcceptUnix()
 		if err == nil {
 			_, err = greet(conn)
 		}
 		if err == nil {
-			err = handOver(conn, []socket{{key: tcpKey("127.0.0.1:0"), ln: traffic}}, func() error { return net.ErrClosed })
+			err = handOver(conn, []socket{{key: tcpKey("127.0.0.1:0"), ln: e.traffic}}, func() error { return net.ErrClosed })
+			if dies {
+				ln.Close()
+			}
 			conn.Close()
 		}
-		left <- err
+		e.left <- err
 	}()
-	g, err := New(Options{ConfigPath: testkit.WriteFile(t, t.TempDir(), "gateway.yaml", document), Takeover: true,
-		Log: zapcore.AddSync(io.Discard)})
+	return e
+}
+
+// newcomer is a process that takes over.
+func (e *ending) newcomer(t *testing.T) *Gateway {
+	t.Helper()
+	document := strings.Replace(settings, "watch: false", "watch: false, takeover_socket: "+e.path, 1)
+	g, err := New(Options{
+		ConfigPath: testkit.WriteFile(t, t.TempDir(), "gateway.yaml", document), Takeover: true, Log: zapcore.AddSync(io.Discard),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.Addr().String() != traffic.Addr().String() {
-		t.Errorf("it listens on %v, not on %v", g.Addr(), traffic.Addr())
+	if g.Addr().String() != e.traffic.Addr().String() {
+		t.Errorf("it listens on %v, not on %v", g.Addr(), e.traffic.Addr())
 	}
+	return g
+}
+
+// The new process hears no done: the old one goes on, so it must not.
+func TestTakeoverThatIsDeclined(t *testing.T) {
+	old := newEnding(t, false)
+	g := old.newcomer(t)
 	if err := g.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "the running process goes on") {
 		t.Errorf("Run: %v", err)
 	}
-	if err := <-left; err != net.ErrClosed {
+	if err := <-old.left; err != net.ErrClosed {
 		t.Errorf("the old process: %v", err)
 	}
-	conn, err := net.Dial("tcp", traffic.Addr().String())
+	conn, err := net.Dial("tcp", old.traffic.Addr().String())
 	if err != nil {
 		t.Errorf("the old process's socket was closed with the new one's: %v", err)
 	} else {
 		conn.Close()
 	}
-	if _, err := os.Lstat(path); err != nil {
+	if _, err := os.Lstat(old.path); err != nil {
 		t.Errorf("the old process has lost its take-over socket: %v", err)
+	}
+}
+
+// When the old process dies in the middle, the new one must not give up.
+func TestTakeoverFromAProcessThatDies(t *testing.T) {
+	old := newEnding(t, true)
+	g := old.newcomer(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(ctx) }()
+	if err := <-old.left; err != net.ErrClosed {
+		t.Errorf("the old process: %v", err)
+	}
+	testkit.Eventually(t, testkit.Patience, "the new process's own take-over socket", func() bool {
+		conn, err := net.Dial("unix", old.path)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	if r := testkit.Get(t, old.traffic.Addr().String(), "/ready"); r.Status != 200 {
+		t.Errorf("/ready: status %d", r.Status)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
 	}
 }
 

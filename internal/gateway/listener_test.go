@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -54,7 +55,7 @@ func accepting(t *testing.T, limit int) (a *acceptor, ln *scripted, g *gate, pau
 	a.door.leadTo(g)
 	go a.run()
 	t.Cleanup(func() {
-		g.Close()
+		g.shut()
 		a.close(0)
 	})
 	return a, ln, g, pauses
@@ -123,7 +124,7 @@ func TestAcceptorChangesServers(t *testing.T) {
 	a, ln, old, _ := accepting(t, 0)
 	next := newGate()
 	a.door.leadTo(next)
-	defer next.Close()
+	defer next.shut()
 	if _, err := old.Accept(); err == nil {
 		t.Error("the old server still accepts")
 	}
@@ -136,7 +137,7 @@ func TestAcceptorChangesServers(t *testing.T) {
 // A connection that no server wants any more is closed and not forgotten.
 func TestAcceptorClosesWhatNobodyTakes(t *testing.T) {
 	a, ln, g, _ := accepting(t, 0)
-	g.Close()
+	g.shut()
 	client := ln.pipe(t)
 	if _, err := client.Read(make([]byte, 1)); err == nil {
 		t.Error("the connection is open")
@@ -160,3 +161,60 @@ func TestAcceptorCloseEndsAWait(t *testing.T) {
 		t.Errorf("the socket is open: %v", err)
 	}
 }
+
+// All sockets share one limit, and whoever waits for room gets it.
+func TestAcceptorsShareTheLimit(t *testing.T) {
+	a, first, g, _ := accepting(t, 1)
+	second := newScripted()
+	b := newAcceptor(socket{ln: second}, a.door, func(err error) { t.Error(err) })
+	first.pipe(t)
+	conn, err := g.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go b.run()
+	defer b.close(0)
+	testkit.Eventually(t, testkit.Patience, "both to wait", func() bool { return a.door.waiting.Load() == 2 })
+	if n := first.asked.Load() + second.asked.Load(); n != 1 {
+		t.Errorf("asked for %d connections at a limit of 1", n)
+	}
+	conn.Close()
+	testkit.Eventually(t, testkit.Patience, "both to go on", func() bool {
+		return first.asked.Load() == 2 && second.asked.Load() == 1
+	})
+}
+
+// A peer that is not trusted is not asked for a header, one on a Unix socket
+// always is, and both keep their own address until there is one.
+func TestDress(t *testing.T) {
+	prefix := netip.MustParsePrefix("10.0.0.0/8")
+	a := newAcceptor(socket{}, nil, nil)
+	f := func(peer net.Addr, proxies *proxyPeers, wantHeader bool, wantPeer string) {
+		t.Helper()
+		a.proxies.Store(proxies)
+		conn := a.dress(&fakeConn{peer: peer})
+		if _, header := conn.(*proxiedConn); header != wantHeader {
+			t.Errorf("%v: expects a header: %v, want %v", peer, header, wantHeader)
+		}
+		if got := conn.RemoteAddr().String(); got != wantPeer {
+			t.Errorf("%v: peer %s, want %s", peer, got, wantPeer)
+		}
+	}
+	inside, mapped := &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3).To4(), Port: 1}, &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 1}
+	outside, local := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}, &net.UnixAddr{Net: "unix"}
+	trusted := &proxyPeers{trusted: []netip.Prefix{prefix}}
+	f(inside, nil, false, "10.1.2.3:1")
+	f(inside, trusted, true, "10.1.2.3:1")
+	f(mapped, trusted, true, "10.1.2.3:1")
+	f(outside, trusted, false, "192.0.2.1:1")
+	f(local, nil, false, "127.0.0.1:0")
+	f(local, &proxyPeers{}, true, "127.0.0.1:0")
+}
+
+// fakeConn is a connection with a peer of the test's choice.
+type fakeConn struct {
+	net.Conn
+	peer net.Addr
+}
+
+func (c *fakeConn) RemoteAddr() net.Addr { return c.peer }

@@ -61,6 +61,9 @@ func newRestingConn(conn net.Conn, client netip.Addr, d *door) *restingConn {
 // Unwrap returns the connection itself.
 func (c *restingConn) Unwrap() net.Conn { return c.Conn }
 
+// Buffered tells that nothing is held back of what was read.
+func (c *restingConn) Buffered() int { return 0 }
+
 // SyscallConn implements syscall.Conn.
 func (c *restingConn) SyscallConn() (syscall.RawConn, error) {
 	if c.raw == nil {

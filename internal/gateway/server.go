@@ -77,8 +77,13 @@ func (g *Gateway) ensureServer(want serverSettings) {
 		CloseOnShutdown:              true,
 		Logger:                       quiet{g.log},
 		ConnState: func(conn net.Conn, state fasthttp.ConnState) {
-			if c, ok := conn.(*restingConn); ok && (state == fasthttp.StateIdle || state == fasthttp.StateActive) {
-				c.note(state == fasthttp.StateIdle)
+			switch state {
+			case fasthttp.StateIdle, fasthttp.StateActive:
+				if c, ok := conn.(*restingConn); ok {
+					c.note(state == fasthttp.StateIdle)
+				}
+			case fasthttp.StateClosed: // also of one that rests, which has no exchange
+				g.proxy.ConnClosed(conn)
 			}
 		},
 	}

@@ -28,7 +28,8 @@ import (
 //
 // Until done the old process serves as if nothing happened, and it goes on
 // when the new one leaves, fails, or takes longer than takeoverTime. The new
-// process gives up unless it hears done. So there is always one that accepts.
+// process gives up unless it hears done, or the old one is no more. So there is
+// always one that accepts.
 
 // takeoverTime bounds a take-over, from hello to ready.
 const takeoverTime = 30 * time.Second
@@ -114,7 +115,10 @@ func listenTakeover(path string, replace bool) (*net.UnixListener, error) {
 }
 
 // takeover is the new process's side.
-type takeover struct{ conn *net.UnixConn }
+type takeover struct {
+	conn *net.UnixConn
+	path string
+}
 
 // askForSockets connects to the running process and receives its sockets.
 func askForSockets(path string) (*takeover, inheritance, error) {
@@ -126,7 +130,7 @@ func askForSockets(path string) (*takeover, inheritance, error) {
 	if err != nil {
 		return nil, in, fmt.Errorf("take over: no process to take over from: %w", err)
 	}
-	t := &takeover{conn}
+	t := &takeover{conn, path}
 	err = t.receive(&in)
 	if err != nil {
 		in.drop(false)
@@ -167,8 +171,8 @@ func (t *takeover) receive(in *inheritance) error {
 	return nil
 }
 
-// ready says that this process accepts, and returns when the old one does not
-// any more. An error means that the old one goes on, and that this one must
+// ready says that this process accepts, and returns when the old one hands over
+// or has died. An error means that the old one goes on, and that this one must
 // not.
 func (t *takeover) ready() error {
 	defer t.conn.Close()
@@ -176,7 +180,7 @@ func (t *takeover) ready() error {
 	if err == nil {
 		_, err = receive(t.conn, stepDone)
 	}
-	if err != nil {
+	if err != nil && !isStale(t.path) { // a process that has died hears nobody at its path
 		return fmt.Errorf("take over: the running process goes on: %w", err)
 	}
 	return nil
@@ -228,7 +232,7 @@ func send(conn *net.UnixConn, m message) error {
 	if err != nil {
 		return err
 	}
-	_, err = conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)) //nolint:gosec // far below 4 GiB
+	_, err = conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
 	return err
 }
 

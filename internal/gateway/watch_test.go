@@ -109,7 +109,7 @@ func TestWatcherWaitsUntilFilesSettle(t *testing.T) {
 }
 
 // Without watches to give, the gateway runs without them.
-func TestNoWatcher(t *testing.T) {
+func TestNoWatcher(*testing.T) {
 	var w *watcher
 	w.set([]string{"a"}, []string{"b"})
 	w.add("a")

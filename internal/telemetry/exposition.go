@@ -67,6 +67,22 @@ func (p *page) routes(routes []*RouteMetrics) {
 	p.routeCounter(requestBytes, routes, func(s *routeShard) uint64 { return s.bytesIn.Load() })
 	p.routeCounter(responseBytes, routes, func(s *routeShard) uint64 { return s.bytesOut.Load() })
 	p.routeCounter(retriesTotal, routes, func(s *routeShard) uint64 { return s.retries.Load() })
+	p.upgradeCounter(upgradesTotal, routes, func(c *upgradeCounts) uint64 { return c.begun.Load() })
+	p.upgradeCounter(upgradesOpen, routes, func(c *upgradeCounts) uint64 {
+		ended := c.ended.Load() // first, as with connections
+		return c.begun.Load() - ended
+	})
+	p.upgradeCounter(upgradeReceived, routes, func(c *upgradeCounts) uint64 { return c.received.Load() })
+	p.upgradeCounter(upgradeSent, routes, func(c *upgradeCounts) uint64 { return c.sent.Load() })
+}
+
+func (p *page) upgradeCounter(f familyIndex, routes []*RouteMetrics, read func(*upgradeCounts) uint64) {
+	p.family(f)
+	for _, m := range routes {
+		if c := m.upgrades.Load(); c != nil {
+			p.sample(f, "", m.labels, "", "", read(c))
+		}
+	}
 }
 
 func (p *page) routeCounter(f familyIndex, routes []*RouteMetrics, read func(*routeShard) uint64) {

@@ -20,6 +20,10 @@ const (
 	requestBytes
 	responseBytes
 	retriesTotal
+	upgradesTotal
+	upgradesOpen
+	upgradeReceived
+	upgradeSent
 
 	upstreamRequests
 	upstreamFlight
@@ -57,6 +61,10 @@ var families = [...]family{
 	requestBytes:    {"velocity_request_body_bytes_total", "counter", "route", "Bytes of request bodies received."},
 	responseBytes:   {"velocity_response_body_bytes_total", "counter", "route", "Bytes of response bodies sent."},
 	retriesTotal:    {"velocity_retries_total", "counter", "route", "Upstream attempts beyond the first."},
+	upgradesTotal:   {"velocity_upgrades_total", "counter", "route", "Connections that have switched protocols, WebSockets for one."},
+	upgradesOpen:    {"velocity_upgrades_open", "gauge", "route", "Of these, those that are open. Each is a request in flight as well."},
+	upgradeReceived: {"velocity_upgrade_received_bytes_total", "counter", "route", "Bytes received from their clients and passed on."},
+	upgradeSent:     {"velocity_upgrade_sent_bytes_total", "counter", "route", "Bytes sent to their clients."},
 
 	upstreamRequests:    {"velocity_upstream_requests_total", "counter", "upstream, endpoint, code", "Replies of endpoints by status class."},
 	upstreamFlight:      {"velocity_upstream_requests_in_flight", "gauge", "upstream, endpoint", "Attempts under way."},

@@ -82,8 +82,12 @@ func TestRouteMetrics(t *testing.T) {
 	for shard := range uint32(8) {
 		m.Begin(shard)
 		m.Begin(shard)
+		m.UpgradeBegin()
+		m.UpgradeReceived(2)
+		m.UpgradeSent(3)
 		m.Record(&Event{Shard: shard, Status: 204, Duration: 30 * time.Microsecond, UpstreamDuration: 25 * time.Microsecond, BytesIn: 1, BytesOut: 10, Attempts: 3})
 	}
+	m.UpgradeEnd()
 	m.Begin(0)
 	m.Record(&Event{Status: 0, Duration: time.Second})
 	p := parse(t, render(r))
@@ -94,6 +98,10 @@ func TestRouteMetrics(t *testing.T) {
 		`velocity_request_body_bytes_total{route="api"}`:                              8,
 		`velocity_response_body_bytes_total{route="api"}`:                             80,
 		`velocity_retries_total{route="api"}`:                                         16,
+		`velocity_upgrades_total{route="api"}`:                                        8,
+		`velocity_upgrades_open{route="api"}`:                                         7,
+		`velocity_upgrade_received_bytes_total{route="api"}`:                          16,
+		`velocity_upgrade_sent_bytes_total{route="api"}`:                              24,
 		`velocity_request_duration_seconds_bucket{route="api",code="2xx",le="2e-05"}`: 0,
 		`velocity_request_duration_seconds_bucket{route="api",code="2xx",le="4e-05"}`: 8,
 		`velocity_request_duration_seconds_bucket{route="api",code="2xx",le="+Inf"}`:  8,
@@ -239,6 +247,7 @@ func TestConcurrentUse(t *testing.T) {
 // populated has at least one sample of every family.
 func populated() *Registry {
 	r := NewRegistry("v1\"\\\nx")
+	r.Route(`a"b`).UpgradeBegin()
 	r.Route(`a"b`).Record(&Event{Status: 200, Duration: time.Millisecond, BytesIn: 1, BytesOut: 1, Attempts: 2})
 	r.Route("\xff").Record(&Event{Status: 404})
 	e := r.Endpoint("u", "10.0.0.1:80")

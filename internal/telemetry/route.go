@@ -40,6 +40,14 @@ type RouteMetrics struct {
 	// keeps five more histograms per shard out of memory. Entries appear
 	// with their first answer.
 	rare [classCount]atomic.Pointer[histogram]
+	// upgrades appears with the first connection that switches protocols.
+	upgrades atomic.Pointer[upgradeCounts]
+}
+
+// upgradeCounts counts the connections of a route that have switched protocols.
+type upgradeCounts struct {
+	begun, ended   atomic.Uint64
+	received, sent atomic.Uint64
 }
 
 // routeShard is a whole number of cache lines, see TestShardSizes.
@@ -69,16 +77,36 @@ func (m *RouteMetrics) Record(e *Event) {
 		m.rareClass(class).observe(e.Duration)
 	}
 	s.gateway.observe(e.GatewayDuration())
+	if e.Attempts > 1 {
+		s.retries.Add(uint64(e.Attempts - 1))
+	}
+	if e.Status == switchingProtocols {
+		return // its bytes were counted as they went, and are no body
+	}
 	if e.BytesIn > 0 {
 		s.bytesIn.Add(uint64(e.BytesIn))
 	}
 	if e.BytesOut > 0 {
 		s.bytesOut.Add(uint64(e.BytesOut))
 	}
-	if e.Attempts > 1 {
-		s.retries.Add(uint64(e.Attempts - 1))
-	}
 }
+
+// switchingProtocols is the status of a request after which the connection no
+// longer speaks HTTP.
+const switchingProtocols = 101
+
+// UpgradeBegin counts a connection that has switched protocols; it is open until
+// UpgradeEnd.
+func (m *RouteMetrics) UpgradeBegin() { acquire(&m.upgrades).begun.Add(1) }
+
+// UpgradeEnd ends what UpgradeBegin started.
+func (m *RouteMetrics) UpgradeEnd() { acquire(&m.upgrades).ended.Add(1) }
+
+// UpgradeReceived counts bytes that came from such a client and were passed on.
+func (m *RouteMetrics) UpgradeReceived(n int) { acquire(&m.upgrades).received.Add(uint64(n)) }
+
+// UpgradeSent counts bytes that such a client was sent.
+func (m *RouteMetrics) UpgradeSent(n int) { acquire(&m.upgrades).sent.Add(uint64(n)) }
 
 func (m *RouteMetrics) shard(n uint32) *routeShard {
 	return acquire(&m.shards[n&m.mask])

@@ -20,7 +20,7 @@ const binaryVariable = "VELOCITY_BIN"
 func Main(m *testing.M) int {
 	if path := os.Getenv(binaryVariable); path != "" {
 		// The look also tells the go command that results depend on the file.
-		if _, err := os.Stat(path); err != nil {
+		if _, err := os.Stat(path); err != nil { //nolint:gosec // whoever runs the tests names the binary
 			fmt.Fprintf(os.Stderr, "find binary: %s: %v; run make build\n", binaryVariable, err)
 			return 1
 		}
@@ -31,7 +31,7 @@ func Main(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "build binary:", err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // what is left is in the temporary directory
 	path := filepath.Join(dir, "velocity")
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", path, "github.com/salgue441/velocity/cmd/velocity")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -77,13 +77,15 @@ func command(tb testing.TB, env []string, args ...string) *exec.Cmd {
 	if path == "" {
 		tb.Fatalf("%s is not set: run the package's tests through testkit.Main", binaryVariable)
 	}
-	cmd := exec.CommandContext(tb.Context(), path, args...)
+	cmd := exec.CommandContext(tb.Context(), path, args...) //nolint:gosec // whoever runs the tests names the binary
 	cmd.Dir = tb.TempDir()
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "VELOCITY_") {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
+	// Sockets for take-overs go where they are removed with the test.
+	cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+cmd.Dir)
 	cmd.Env = append(cmd.Env, env...)
 	return cmd
 }

@@ -3,6 +3,7 @@ package testkit
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -122,8 +123,8 @@ func (c *Conn) read(method string) (Response, error) {
 	if err != nil {
 		return Response{}, err
 	}
-	defer r.Body.Close()
 	body, err := io.ReadAll(r.Body)
+	_ = r.Body.Close() // it has been read to its end, or the connection is of no more use
 	return Response{Status: r.StatusCode, Header: r.Header, Body: string(body), Close: r.Close}, err
 }
 
@@ -137,8 +138,8 @@ func (c *Conn) Ended(within time.Duration) bool {
 	if err == nil {
 		return false
 	}
-	timeout, ok := err.(net.Error)
-	return !ok || !timeout.Timeout()
+	var timeout net.Error
+	return !errors.As(err, &timeout) || !timeout.Timeout()
 }
 
 // Do sends one request on a connection of its own.

@@ -66,7 +66,7 @@ func (u *Upstream) Stop() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.server != nil {
-		u.server.Close()
+		_ = u.server.Close() // the listener was open
 		u.server = nil
 	}
 }

@@ -255,6 +255,12 @@ func (c *Conn) ReadBuffered(resp *fasthttp.Response) error {
 func (c *Conn) Splice(dst *net.TCPConn, n int64) (int64, error) {
 	c.spliced = io.LimitedReader{R: c.Conn, N: min(n, c.body.left)}
 	moved, err := dst.ReadFrom(&c.spliced)
+	for err != nil && moved == 0 {
+		if err = c.putOff(err); err != nil {
+			break
+		}
+		moved, err = dst.ReadFrom(&c.spliced)
+	}
 	c.body.left -= moved
 	if c.body.left == 0 {
 		c.body.done = true

@@ -20,7 +20,10 @@ type Conn struct {
 	reused   bool
 	br       *bufio.Reader // only while leased
 	body     body
+	wait     wait
 	spliced  io.LimitedReader
+	// dedicated tells that the connection is not the pool's, but from Dial.
+	dedicated bool
 
 	// raw and look make the peek without allocating; raw is nil when the
 	// connection has no file descriptor (in-memory tests).
@@ -46,8 +49,9 @@ func (c *Conn) Reused() bool { return c.reused }
 // connection. A connection that is too old, has bytes left over, or whose
 // endpoint drains, is closed all the same. A second call does nothing.
 func (c *Conn) Release(reuse bool) {
-	if c.br == nil {
-		return // released before
+	if c.br == nil || c.dedicated {
+		c.drop() // or released before
+		return
 	}
 	e := c.endpoint
 	if c.br.Buffered() > 0 || e.settings.DisableKeepAlive || e.Live.Draining() ||
@@ -56,7 +60,7 @@ func (c *Conn) Release(reuse bool) {
 	}
 	e.pool.ReleaseReader(c.br)
 	c.br = nil
-	c.body = body{}
+	c.body, c.wait = body{}, wait{}
 	c.give(reuse)
 }
 
@@ -66,21 +70,19 @@ func (c *Conn) Release(reuse bool) {
 // is seen: the socket also carries records that are not HTTP.
 func (c *Conn) Answered() bool {
 	for {
-		if c.br.Buffered() == 0 && (c.TCP() == nil || c.clean()) {
+		b, _ := c.br.Peek(c.br.Buffered())
+		if end := bytes.Index(b, crlfcrlf); end >= 0 {
+			if !isInterim(b) {
+				return true
+			}
+			_, _ = c.br.Discard(end + len(crlfcrlf)) // it is buffered
+			continue
+		}
+		if c.TCP() == nil || c.clean() {
 			return false
 		}
-		b, err := c.br.Peek(c.br.Buffered() + 1) // takes what is there
-		if len(b) < c.br.Buffered() {
-			b, _ = c.br.Peek(c.br.Buffered())
-		}
-		end := bytes.Index(b, crlfcrlf)
-		if end < 0 {
-			return err != nil
-		}
-		if !isInterim(b) {
-			return true
-		}
-		if _, err := c.br.Discard(end + len(crlfcrlf)); err != nil {
+		// There is something to read, so this does not wait.
+		if _, err := c.br.Peek(len(b) + 1); err != nil {
 			return true
 		}
 	}

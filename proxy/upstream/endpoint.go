@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -58,9 +59,10 @@ type Endpoint struct {
 	// Metrics are the endpoint's handles, resolved once.
 	Metrics *telemetry.EndpointMetrics
 
-	settings Settings
-	dialer   net.Dialer
-	pool     *fasthttp.HostClient
+	settings  Settings
+	dialer    net.Dialer
+	pool      *fasthttp.HostClient
+	dedicated atomic.Int64 // open connections from Dial
 }
 
 // NewEndpoint returns an endpoint without connections. The target must be an
@@ -173,15 +175,15 @@ func (e *Endpoint) Acquire(limit time.Duration) (*Conn, error) {
 				continue
 			}
 		}
-		c.br = e.pool.AcquireReader(c.Conn)
+		c.br = e.pool.AcquireReader(c)
 		return c, nil
 	}
 }
 
-// Connections returns how many connections are open, and how many of them are
-// idle in the pool.
+// Connections returns how many connections are open, those from Dial included,
+// and how many of them are idle in the pool.
 func (e *Endpoint) Connections() (open, idle int) {
-	return e.pool.ConnsCount(), e.pool.IdleConnsCount()
+	return e.pool.ConnsCount() + int(e.dedicated.Load()), e.pool.IdleConnsCount()
 }
 
 // TLSConfig returns what a probe must use to reach the target, nil for http.

@@ -25,6 +25,8 @@ var (
 	// ErrMalformed: the reply is not well-formed HTTP/1 (RFC 9112). Errors
 	// that wrap it say what is wrong, without the reply's bytes.
 	ErrMalformed = errors.New("malformed reply")
+	// ErrAbandoned: the watcher of a wait was gone, see Conn.Await.
+	ErrAbandoned = errors.New("wait for endpoint: nobody wants the reply any more")
 	// ErrTruncated: the endpoint closed the connection inside a body.
 	ErrTruncated = errors.New("read reply body: connection closed by endpoint")
 )
@@ -41,6 +43,6 @@ func connectError(err error) error {
 }
 
 func isTimeout(err error) bool {
-	var ne net.Error
-	return errors.As(err, &ne) && ne.Timeout()
+	ne, ok := errors.AsType[net.Error](err)
+	return ok && ne.Timeout()
 }

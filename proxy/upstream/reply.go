@@ -3,6 +3,7 @@ package upstream
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/valyala/fasthttp"
@@ -51,8 +52,9 @@ type Reply struct {
 }
 
 // ReadReply reads the header of the final reply into h, skipping interim
-// (1xx) ones. head tells that the request was HEAD. The read deadline is the
-// caller's. Errors wrap ErrClosed, ErrTimeout or ErrMalformed.
+// (1xx) ones; 101 is final on a connection from Dial, and malformed on others.
+// head tells that the request was HEAD. The time limit is the caller's, see
+// Await. Errors wrap ErrClosed, ErrTimeout, ErrAbandoned or ErrMalformed.
 //
 // The block is judged here, before fasthttp sees it, because fasthttp accepts
 // bare LF, folded lines, spaces before the colon and both framings at once.
@@ -69,7 +71,7 @@ func (c *Conn) ReadReply(h *fasthttp.ResponseHeader, head bool) (Reply, error) {
 		if err != nil {
 			return Reply{}, err
 		}
-		if r.Status < 200 {
+		if r.Status < 200 && (r.Status != 101 || !c.dedicated) {
 			if r.Status == 101 {
 				return Reply{}, malformed("101 to a request that did not ask to upgrade")
 			}
@@ -118,7 +120,10 @@ func (c *Conn) peekBlock() ([]byte, error) {
 }
 
 func (c *Conn) readError(err, otherwise error) error {
-	if isTimeout(err) {
+	switch {
+	case errors.Is(err, ErrAbandoned):
+		return ErrAbandoned
+	case isTimeout(err):
 		return ErrTimeout
 	}
 	return otherwise
