@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
 	"sync"
@@ -33,7 +34,7 @@ func (x *Exchange) forward() {
 	if !r.Rewrite.Empty() && !x.rewritePath() {
 		return
 	}
-	if !x.readUpgrade() || !x.readBody() {
+	if !x.readUpgrade() || !x.readBody() || !x.enterUpstream() {
 		return
 	}
 	state := r.Upstream.State()
@@ -148,6 +149,7 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	if !ok {
 		return ErrDeadline
 	}
+	x.passDeadline(limit)
 	x.attempts++
 	x.endpoint, x.sent, x.connReused, x.attempting = ep, now, false, true
 	ep.Live.Begin()
@@ -178,7 +180,8 @@ func (x *Exchange) connect(ep *upstream.Endpoint, limit time.Duration) (*upstrea
 
 // exchangeHeads sends the request and reads the reply's header.
 func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
-	deadline := x.waitUntil(now)
+	wait := cmp.Or(x.Route.FirstByteTimeout, x.Route.ReplyTimeout)
+	deadline := earlier(wait, now, x.timeout, x.start)
 	if err := conn.SetWriteDeadline(deadline); err != nil {
 		return upstream.ErrClosed
 	}
@@ -189,7 +192,8 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 	err := x.send(conn)
 	if err == nil && x.body.stream != nil {
 		incomplete, err = x.sendStream(conn)
-		x.extendReplyDeadline(time.Now())
+		now = time.Now()
+		conn.Await(now, earlier(wait, now, x.timeout, x.start), (*watcher)(x))
 	}
 	if ce, ok := errors.AsType[*Error](err); ok {
 		return ce // the client's fault: do not wait for an answer
@@ -348,18 +352,18 @@ func asChunk(part []byte) []byte {
 // timeLeft returns what the route's time limit leaves, zero for no limit, and
 // false when nothing is left.
 func (x *Exchange) timeLeft(now time.Time) (time.Duration, bool) {
-	if x.Route.Timeout <= 0 {
+	if x.timeout <= 0 {
 		return 0, true
 	}
-	left := x.Route.Timeout - now.Sub(x.start)
+	left := x.timeout - now.Sub(x.start)
 	return left, left > 0
 }
 
 // waitUntil is when the wait for the endpoint's next bytes ends: the reply
-// timeout, or the end of the route's time limit if that comes first. The zero
+// timeout, or the end of the request's time limit if that comes first. The zero
 // time means never.
 func (x *Exchange) waitUntil(now time.Time) time.Time {
-	return earlier(x.Route.ReplyTimeout, now, x.Route.Timeout, x.start)
+	return earlier(x.Route.ReplyTimeout, now, x.timeout, x.start)
 }
 
 // failAttempt ends an attempt that brought no reply and classifies why.

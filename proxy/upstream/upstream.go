@@ -14,6 +14,7 @@ type Upstream struct {
 	name     string
 	state    atomic.Pointer[State]
 	retrying atomic.Int64
+	limit    limit
 }
 
 // State is the endpoints of an upstream and the picker over them, immutable.
