@@ -23,12 +23,23 @@ const maxBuffered = 64 << 10
 const maxPrefetch = 8 << 10
 
 // HeaderReceived is fasthttp's hook of that name: it has the line see the
-// header of a large body before the body.
+// header of a large body before the body, and gives a body its own time for the
+// part that fasthttp reads before it calls the handler. Until here the time
+// limit was that of the header.
 func (s *Server) HeaderReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	if h.ContentLength() > maxPrefetch {
-		return fasthttp.RequestConfig{MaxRequestBodySize: 1} // the least that can be asked for; the rest streams
+	n := h.ContentLength()
+	if n == 0 || n < -1 {
+		return fasthttp.RequestConfig{} // no body
 	}
-	return fasthttp.RequestConfig{}
+	const noLimit = 24 * time.Hour // zero would keep the header's
+	c := fasthttp.RequestConfig{ReadTimeout: noLimit}
+	if snap := s.snapshot.Load(); snap != nil && snap.ReadTimeout > 0 {
+		c.ReadTimeout = snap.ReadTimeout
+	}
+	if n > maxPrefetch {
+		c.MaxRequestBodySize = 1 // the least that can be asked for; the rest streams
+	}
+	return c
 }
 
 // requestBody is the body of the request: none, buffered whole, or a stream.
@@ -37,7 +48,8 @@ type requestBody struct {
 	buf      []byte
 	stream   io.Reader // what is left to read; nil when buf is all
 	read     int64     // decoded bytes that came from the client
-	begun    bool      // part of the stream was sent, so it cannot be sent again
+	pace     pace
+	begun    bool // part of the stream was sent, so it cannot be sent again
 	chunks   chunked.Reader
 	reader   *bufio.Reader // of the client's connection, nil if it cannot be reached
 	finished bool          // nothing of it is left on the connection, or the connection will close
@@ -120,15 +132,7 @@ func (x *Exchange) readBody() bool {
 // readMore reads the next part of a body into p.
 func (x *Exchange) readMore(p []byte) (n int, done bool, e *Error) {
 	b := &x.body
-	x.extendReadDeadline()
-	n, err := b.stream.Read(p)
-	if n == 1 && b.read == 0 && err == nil && b.reader != nil && b.length > maxPrefetch && b.reader.Buffered() > 0 {
-		// The one byte that fasthttp waited for; the rest is behind it.
-		var more int
-		more, err = b.stream.Read(p[1:])
-		n += more
-	}
-	b.read += int64(n)
+	n, err := x.readPart(p)
 	if limit := x.Route.MaxBodySize; limit > 0 && b.read > limit {
 		return 0, false, ErrBodyTooLarge
 	}
@@ -187,24 +191,45 @@ func (x *Exchange) bodyError(err error) *Error {
 	if _, left := x.timeLeft(time.Now()); !left {
 		return ErrDeadline
 	}
+	if rate := x.snap.BodyRate; rate.Bytes > 0 && x.body.pace.waited >= rate.Window {
+		return ErrBodyRate
+	}
 	return ErrRequestTimeout
 }
 
-// extendReadDeadline gives the client the read timeout for its next bytes:
-// progress, not the size of the body, is what is bounded. All of it has what is
-// left of the route's time.
-func (x *Exchange) extendReadDeadline() {
-	deadline := earlier(x.snap.ReadTimeout, time.Now(), x.Route.Timeout, x.start)
-	if !deadline.IsZero() {
-		_ = x.Ctx.Conn().SetReadDeadline(deadline) // a closed connection fails the read that follows
+// readPart reads the next bytes of the body. The client gets the read timeout
+// for them, less if it keeps below the least rate: progress, not the size of
+// the body, is what is bounded. All of it has what is left of the route's time.
+func (x *Exchange) readPart(p []byte) (int, error) {
+	b := &x.body
+	began := time.Now()
+	limit, rate := x.snap.ReadTimeout, x.snap.BodyRate
+	if rate.Bytes > 0 {
+		if left := b.pace.left(rate); limit <= 0 || left < limit {
+			limit = left
+		}
 	}
+	deadline := earlier(limit, began, x.timeout, x.start)
+	_ = x.Ctx.Conn().SetReadDeadline(deadline) // a closed connection fails the read
+	n, err := b.stream.Read(p)
+	if n == 1 && b.read == 0 && err == nil && b.reader != nil && b.length > maxPrefetch && b.reader.Buffered() > 0 {
+		// The one byte that fasthttp waited for; the rest is behind it.
+		var more int
+		more, err = b.stream.Read(p[1:])
+		n += more
+	}
+	b.read += int64(n)
+	if rate.Bytes > 0 {
+		b.pace.add(rate, int64(n), time.Since(began))
+	}
+	return n, err
 }
 
-// clearReadDeadline ends what extendReadDeadline set, lest the time of this
+// clearReadDeadline ends what readPart set, lest the time of this
 // request's route bound the wait for the next request. With a read timeout the
 // server sets the deadline anew by itself.
 func (x *Exchange) clearReadDeadline() {
-	if x.body.read > 0 && x.snap.ReadTimeout <= 0 && x.Route.Timeout > 0 {
+	if x.body.read > 0 && x.snap.ReadTimeout <= 0 {
 		_ = x.Ctx.Conn().SetReadDeadline(time.Time{}) // a closed connection has no next request
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/salgue441/velocity/internal/telemetry"
 )
 
 // Source says whose doing an error is.
@@ -45,6 +47,8 @@ type Error struct {
 	// Detail is one sentence for people. It says nothing about what is behind
 	// the gateway.
 	Detail string
+	// Limit is the limit that was met, telemetry.NoLimit for none.
+	Limit telemetry.Limit
 
 	problem, text []byte // answers without the request ID, made by newError
 }
@@ -61,6 +65,12 @@ func newError(source Source, code string, status int, retry Retry, detail string
 	return e
 }
 
+// met notes which limit an error stands for.
+func (e *Error) met(l telemetry.Limit) *Error {
+	e.Limit = l
+	return e
+}
+
 // The errors of the line. docs/errors.md explains each for operators.
 var (
 	ErrBadRequest     = newError(FromClient, "bad_request", 400, Never, "The request is not well-formed HTTP.")
@@ -71,6 +81,9 @@ var (
 	ErrEncodedSlash   = newError(FromClient, "encoded_slash", 400, Never, "The path has an encoded slash or backslash, which this route does not accept (encoded_slashes: keep allows it).")
 	ErrBodyRead       = newError(FromClient, "request_body", 400, Never, "The body of the request could not be read to its end.")
 	ErrRequestTimeout = newError(FromClient, "request_timeout", 408, Never, "The request did not arrive in time.")
+	ErrHeaderTimeout  = newError(FromClient, "header_timeout", 408, Never, "The header of the request did not arrive in time.").met(telemetry.LimitHeaderTime)
+	ErrBodyRate       = newError(FromClient, "body_too_slow", 408, Never, "The body of the request arrives too slowly.").met(telemetry.LimitBodyRate)
+	ErrSendRate       = newError(FromClient, "client_too_slow", 499, Never, "The client takes the answer too slowly.").met(telemetry.LimitSendRate)
 	ErrHeaderTooLarge = newError(FromClient, "header_too_large", 431, Never, "The header of the request is larger than the gateway accepts.")
 	ErrNoRoute        = newError(FromClient, "no_route", 404, Never, "No route matches the host and path of the request.")
 	ErrMethod         = newError(FromClient, "method_not_allowed", 405, Never, "Routes match the host and path of the request, but not its method.")
@@ -83,18 +96,24 @@ var (
 	ErrHandshake      = newError(FromClient, "bad_handshake", 400, Never, "The WebSocket handshake of the request is not well-formed.")
 	ErrUpgradeVersion = newError(FromClient, "websocket_version", 426, Never, "The gateway speaks version 13 of the WebSocket protocol.")
 
-	ErrNotReady  = newError(FromGateway, "not_ready", 503, Never, "The gateway has no configuration yet.")
-	ErrPanic     = newError(FromGateway, "internal_error", 500, Never, "The gateway failed on this request.")
-	ErrDeadline  = newError(FromGateway, "request_deadline", 504, Never, "The request took longer than its route allows.")
-	ErrExhausted = newError(FromGateway, "upstream_exhausted", 503, Unsent, "All connections to the service are in use.")
-	ErrDraining  = newError(FromGateway, "draining", 503, Never, "The gateway is about to stop and takes no new long-lived connections.")
-	ErrNoHealthy = newError(FromGateway, "no_healthy_endpoint", 503, Never, "No server of the service is available.")
+	ErrNotReady         = newError(FromGateway, "not_ready", 503, Never, "The gateway has no configuration yet.")
+	ErrPanic            = newError(FromGateway, "internal_error", 500, Never, "The gateway failed on this request.")
+	ErrDeadline         = newError(FromGateway, "request_deadline", 504, Never, "The request took longer than its route allows.")
+	ErrExhausted        = newError(FromGateway, "upstream_exhausted", 503, Unsent, "All connections to the service are in use.")
+	ErrDraining         = newError(FromGateway, "draining", 503, Never, "The gateway is about to stop and takes no new long-lived connections.")
+	ErrOverloaded       = newError(FromGateway, "overloaded", 503, Never, "The gateway has as many requests in flight as it may.").met(telemetry.LimitInFlight)
+	ErrMemory           = newError(FromGateway, "memory_limit", 503, Never, "The gateway is short of memory.").met(telemetry.LimitMemory)
+	ErrRouteInFlight    = newError(FromGateway, "route_in_flight", 503, Never, "This service has as many requests in flight as it may.").met(telemetry.LimitRouteInFlight)
+	ErrUpstreamInFlight = newError(FromGateway, "upstream_in_flight", 503, Never, "The servers of this service have as many requests in flight as they may.").met(telemetry.LimitUpstreamInFlight)
+	ErrQueueTimeout     = newError(FromGateway, "upstream_queue_timeout", 503, Never, "The request waited too long for its turn.").met(telemetry.LimitUpstreamQueue)
+	ErrNoHealthy        = newError(FromGateway, "no_healthy_endpoint", 503, Never, "No server of the service is available.")
 
 	ErrConnect        = newError(FromUpstream, "upstream_connect_failed", 502, Unsent, "The service could not be reached.")
 	ErrConnectTimeout = newError(FromUpstream, "upstream_connect_timeout", 504, Unsent, "The service did not accept a connection in time.")
 	ErrStale          = newError(FromUpstream, "upstream_reset", 502, Stale, "The service closed the connection before it answered.")
 	ErrReset          = newError(FromUpstream, "upstream_reset", 502, Never, "The service closed the connection before it answered.")
 	ErrReplyTimeout   = newError(FromUpstream, "upstream_timeout", 504, Never, "The service did not answer in time.")
+	ErrReplyStalled   = newError(FromUpstream, "upstream_stalled", 504, Never, "The service stopped in the middle of its answer.")
 	ErrBadReply       = newError(FromUpstream, "upstream_bad_reply", 502, Never, "The service gave an answer that is not well-formed HTTP.")
 	ErrTruncated      = newError(FromUpstream, "upstream_truncated", 502, Never, "The service closed the connection inside its answer.")
 )
@@ -111,10 +130,11 @@ var (
 func Errors() []*Error {
 	return []*Error{
 		ErrBadRequest, ErrBadFraming, ErrBadHeader, ErrBadHost, ErrBadPath, ErrEncodedSlash, ErrBodyRead, ErrRequestTimeout,
-		ErrHeaderTooLarge, ErrURITooLong, ErrBodyTooLarge, ErrExpectation,
+		ErrHeaderTimeout, ErrBodyRate, ErrSendRate, ErrHeaderTooLarge, ErrURITooLong, ErrBodyTooLarge, ErrExpectation,
 		ErrNoRoute, ErrMethod, ErrMethodRefused, ErrVersion, ErrClientClosed, ErrHandshake, ErrUpgradeVersion,
-		ErrNotReady, ErrPanic, ErrDeadline, ErrExhausted, ErrDraining, ErrNoHealthy,
-		ErrConnect, ErrConnectTimeout, ErrStale, ErrReset, ErrReplyTimeout, ErrBadReply, ErrTruncated,
+		ErrNotReady, ErrPanic, ErrDeadline, ErrExhausted, ErrDraining, ErrOverloaded, ErrMemory,
+		ErrRouteInFlight, ErrUpstreamInFlight, ErrQueueTimeout, ErrNoHealthy,
+		ErrConnect, ErrConnectTimeout, ErrStale, ErrReset, ErrReplyTimeout, ErrReplyStalled, ErrBadReply, ErrTruncated,
 		ErrTunnelIdle, ErrTunnelExpired, ErrTunnelDrained,
 	}
 }

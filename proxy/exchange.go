@@ -75,7 +75,7 @@ type Exchange struct {
 
 	pristine fasthttp.ResponseHeader // as fasthttp gave it, if replies are discarded
 	hedged   bool                    // a second attempt was made, or the budget refused it
-	asked    time.Time               // when the attempt began whose reply is waited for
+	awaited  time.Time               // when the attempt began whose reply is waited for
 
 	attempts     int
 	attempting   bool // an attempt is under way, its numbers are to be balanced
@@ -84,8 +84,12 @@ type Exchange struct {
 	upstreamTime time.Duration
 	sent         time.Time // when the current attempt began
 	bytesOut     int64
-	gone         bool // the client left
-	closing      bool // close has begun
+	held         held
+	timeout      time.Duration // the route's, or what the client asked for; zero for no limit
+	asked        bool          // the client asked for a time limit
+	askedSeconds bool          // in seconds
+	gone         bool          // the client left
+	closing      bool          // close has begun
 	event        telemetry.Event
 }
 
@@ -107,6 +111,7 @@ func (x *Exchange) reset() {
 	x.stream.reset()
 	x.upgrade = upgrade{}
 	x.upstreamTime, x.bytesOut = 0, 0
+	x.timeout, x.asked, x.askedSeconds = 0, false, false
 	x.event = telemetry.Event{}
 	if cap(x.arena) > maxKept {
 		x.arena = nil

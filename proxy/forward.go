@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
 	"sync"
@@ -18,7 +19,7 @@ func (x *Exchange) forward() {
 	if !r.Rewrite.Empty() && !x.rewritePath() {
 		return
 	}
-	if !x.readUpgrade() || !x.readBody() {
+	if !x.readUpgrade() || !x.readBody() || !x.enterUpstream() {
 		return
 	}
 	x.state = r.Upstream.State()
@@ -110,9 +111,10 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	if !ok {
 		return ErrDeadline
 	}
+	x.passDeadline(limit)
 	limit = shorter(limit, x.attemptLimit())
 	x.attempts++
-	x.endpoint, x.sent, x.asked, x.connReused, x.attempting = ep, now, now, false, true
+	x.endpoint, x.sent, x.awaited, x.connReused, x.attempting = ep, now, now, false, true
 	ep.Live.Begin()
 	ep.Metrics.Begin(shard)
 
@@ -125,7 +127,7 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	if err := x.exchangeHeads(conn, now); err != nil {
 		return x.failAttempt(err)
 	}
-	took := time.Since(x.asked)
+	took := time.Since(x.awaited)
 	x.endpoint.Metrics.Answered(shard, x.reply.Status, took) // the hedge's, if that won
 	if x.Route.Hedge.Percentile > 0 {
 		x.Route.Upstream.Latency.Observe(took)
@@ -155,7 +157,8 @@ func (x *Exchange) exchangeHeads(conn *upstream.Conn, now time.Time) error {
 	err := x.send(conn)
 	if err == nil && x.body.stream != nil {
 		incomplete, err = x.sendStream(conn)
-		x.extendReplyDeadline(time.Now())
+		now = time.Now()
+		conn.Await(now, x.replyDeadline(now), (*watcher)(x))
 	}
 	if ce, ok := errors.AsType[*Error](err); ok {
 		return ce // the client's fault: do not wait for an answer
@@ -317,24 +320,26 @@ func asChunk(part []byte) []byte {
 // timeLeft returns what the route's time limit leaves, zero for no limit, and
 // false when nothing is left.
 func (x *Exchange) timeLeft(now time.Time) (time.Duration, bool) {
-	if x.Route.Timeout <= 0 {
+	if x.timeout <= 0 {
 		return 0, true
 	}
-	left := x.Route.Timeout - now.Sub(x.start)
+	left := x.timeout - now.Sub(x.start)
 	return left, left > 0
 }
 
 // waitUntil is when the wait for the endpoint's next bytes ends: the reply
-// timeout, or the end of the route's time limit if that comes first. The zero
+// timeout, or the end of the request's time limit if that comes first. The zero
 // time means never.
 func (x *Exchange) waitUntil(now time.Time) time.Time {
-	return earlier(x.Route.ReplyTimeout, now, x.Route.Timeout, x.start)
+	return earlier(x.Route.ReplyTimeout, now, x.timeout, x.start)
 }
 
-// replyDeadline is waitUntil for the header of a reply to an attempt that began
-// at the given time, which the attempt's own limit also bounds.
+// replyDeadline is when the wait for the header of a reply ends to an attempt
+// that began, or has sent its streamed body, at the given time. The zero time
+// means never.
 func (x *Exchange) replyDeadline(begun time.Time) time.Time {
-	return earlier(shorter(x.Route.ReplyTimeout, x.attemptLimit()), begun, x.Route.Timeout, x.start)
+	wait := cmp.Or(x.Route.FirstByteTimeout, x.Route.ReplyTimeout)
+	return earlier(shorter(wait, x.attemptLimit()), begun, x.timeout, x.start)
 }
 
 // attemptLimit is how long an attempt may take to be answered, zero for no

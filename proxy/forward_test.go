@@ -252,7 +252,7 @@ func TestTimeouts(t *testing.T) {
 	f("no reply in all the time, which is shorter", "reply=10s timeout=30ms", silence, 504, "request_deadline")
 	f("part of a header", "reply=30ms", func(p *peer) { p.request(); p.write("HTTP/1.1 200"); p.request() }, 504, "upstream_timeout")
 	body := func(p *peer) { p.request(); p.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"); p.request() }
-	f("part of a small body", "reply=30ms", body, 504, "upstream_timeout")
+	f("part of a small body", "reply=30ms", body, 504, "upstream_stalled")
 	f("part of a small body in all the time", "timeout=30ms", body, 504, "request_deadline")
 }
 
@@ -280,10 +280,10 @@ func TestTimeoutInStream(t *testing.T) {
 	}
 	large := strings.Repeat("x", 70<<10)
 	huge := strings.Repeat("x", 600<<10)
-	f("chunked", "reply=50ms", "Transfer-Encoding: chunked", "1\r\nx\r\n", "1\r\nx\r\n", "upstream_timeout")
-	f("large", "reply=50ms", "Content-Length: 100000", large, large, "upstream_timeout")
+	f("chunked", "reply=50ms", "Transfer-Encoding: chunked", "1\r\nx\r\n", "1\r\nx\r\n", "upstream_stalled")
+	f("large", "reply=50ms", "Content-Length: 100000", large, large, "upstream_stalled")
 	f("large, in all the time", "timeout=100ms", "Content-Length: 100000", large, large, "request_deadline")
-	f("spliced", "reply=50ms", "Content-Length: 1000000", huge, huge, "upstream_timeout")
+	f("spliced", "reply=50ms", "Content-Length: 1000000", huge, huge, "upstream_stalled")
 	f("spliced, in all the time", "timeout=100ms", "Content-Length: 1000000", huge, huge, "request_deadline")
 }
 

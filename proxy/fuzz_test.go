@@ -72,6 +72,9 @@ func checkHead(t *testing.T, from, head []byte) {
 		if !found || !syntax.IsToken(name) || !syntax.IsText(value) {
 			t.Fatalf("%q: field %q", from, line)
 		}
+		if kind := classify(name); kind == te && string(value) != "trailers" || kind == connection && string(value) != "TE" {
+			t.Fatalf("%q: %s is forwarded", from, line)
+		}
 		count[strings.ToLower(string(name))]++
 	}
 	if len(rest) > 0 {

@@ -109,11 +109,11 @@ func (x *Exchange) awaitReply(deadline time.Time) error {
 		}
 		after = max(measured, minHedgeAfter)
 	}
-	at := x.asked.Add(after)
+	at := x.awaited.Add(after)
 	if !deadline.IsZero() && !at.Before(deadline) {
 		return x.conn.AwaitHead(x.Ctx.IsHead())
 	}
-	x.conn.Await(x.asked, at, (*watcher)(x))
+	x.conn.Await(x.awaited, at, (*watcher)(x))
 	err := x.conn.AwaitHead(x.Ctx.IsHead())
 	x.conn.Await(time.Now(), deadline, (*watcher)(x))
 	if !errors.Is(err, upstream.ErrTimeout) {
@@ -131,7 +131,9 @@ func (x *Exchange) awaitReply(deadline time.Time) error {
 func (x *Exchange) beginHedge() *hedge {
 	p, u := &x.Route.Hedge, x.Route.Upstream
 	x.hedged = true
-	if !u.BeginHedge(p.BudgetPercent, p.BudgetFloor) {
+	now := time.Now()
+	left, ok := x.timeLeft(now)
+	if !ok || !u.BeginHedge(p.BudgetPercent, p.BudgetFloor) {
 		return nil
 	}
 	ep := x.state.Pick(uint64(x.shard()), &x.tried)
@@ -139,7 +141,7 @@ func (x *Exchange) beginHedge() *hedge {
 		u.EndHedge()
 		return nil
 	}
-	now := time.Now()
+	x.passDeadline(left)
 	h := hedges.Get().(*hedge)
 	h.first, h.upstream, h.endpoint, h.server = x.conn, u, ep, x.server
 	h.shard, h.sent, h.isHead = x.shard(), now, x.Ctx.IsHead()
@@ -211,12 +213,12 @@ func (x *Exchange) takeHedge(h *hedge) {
 	if x.Route.Hedge.Percentile > 0 {
 		// It took longer than this. Left out, slow replies would vanish from
 		// the percentile, and hedges come ever earlier.
-		x.Route.Upstream.Latency.Observe(time.Since(x.asked))
+		x.Route.Upstream.Latency.Observe(time.Since(x.awaited))
 	}
 	x.conn.Release(false)
 	x.endpoint.Live.End()
 	x.endpoint.Metrics.End(h.shard)
-	x.conn, x.endpoint, x.connReused, x.asked = h.conn, h.endpoint, h.reused, h.sent
+	x.conn, x.endpoint, x.connReused, x.awaited = h.conn, h.endpoint, h.reused, h.sent
 	x.conn.SetRelay(x)
 	x.conn.Await(time.Now(), h.deadline, (*watcher)(x))
 	x.Route.Metrics.HedgeWon()

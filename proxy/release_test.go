@@ -25,7 +25,7 @@ func TestReleasedExchangeKeepsNothing(t *testing.T) {
 	may := map[string]bool{"arena": true, "head": true, "pathBuf": true}
 	for _, x := range *pool {
 		x.client, x.peer = fresh.client, fresh.peer // plain values, set anew for each request, as are these
-		x.start, x.sent, x.asked = fresh.start, fresh.sent, fresh.asked
+		x.start, x.sent, x.awaited = fresh.start, fresh.sent, fresh.awaited
 		v := reflect.ValueOf(x).Elem()
 		for i := range v.NumField() {
 			name, f := v.Type().Field(i).Name, v.Field(i)

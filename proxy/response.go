@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -78,7 +79,7 @@ func (x *Exchange) bodyFailure(err error) *Error {
 		if _, left := x.timeLeft(time.Now()); !left {
 			return ErrDeadline
 		}
-		return ErrReplyTimeout
+		return ErrReplyStalled
 	case errors.Is(err, upstream.ErrMalformed):
 		return ErrBadReply
 	}
@@ -161,6 +162,7 @@ type stream struct {
 	raw     bool // written by writeRaw and not by fasthttp
 	flushed bool // the header is out, and fasthttp's buffer empty
 	failed  *Error
+	pace    pace // of the client, while the kernel moves the body
 }
 
 func (s *stream) reset() { *s = stream{} }
@@ -168,7 +170,7 @@ func (s *stream) reset() { *s = stream{} }
 func (s *stream) begin(x *Exchange) {
 	*s = stream{x: x, active: true}
 	resp := &x.Ctx.Response
-	if d := x.snap.WriteTimeout; d > 0 {
+	if d := cmp.Or(x.snap.WriteTimeout, x.snap.SendRate.Window); d > 0 {
 		// Told so, fasthttp clears the deadlines of this body after it, also
 		// if the server has no time limit of its own (before a reload).
 		_ = x.Ctx.SetWriteDeadline(time.Now().Add(d)) // fails only when closed, as the write will
@@ -203,7 +205,7 @@ func (s *stream) SupportsBodyWriteTo() bool { return s.x.reply.Framing == upstre
 func (s *stream) Read(p []byte) (int, error) {
 	if !s.flushed {
 		s.flushed = true
-		s.extendDeadlines()
+		s.x.extendReplyDeadline(time.Now())
 		n, err := s.x.conn.ReadBody(p)
 		s.x.bytesOut += int64(n)
 		switch err {
@@ -226,13 +228,28 @@ func (s *stream) Read(p []byte) (int, error) {
 func (s *stream) WriteTo(io.Writer) (int64, error) {
 	x := s.x
 	client := x.Ctx.Conn()
-	if tcp, ok := client.(*net.TCPConn); ok && x.reply.Length >= spliceFrom && x.conn.TCP() != nil {
+	if tcp := tcpOf(client); tcp != nil && x.reply.Length >= spliceFrom && x.conn.TCP() != nil {
 		if err := s.splice(tcp); err != nil {
 			return x.bytesOut, err
 		}
 	}
 	err := s.pump(client, false)
 	return x.bytesOut, err
+}
+
+// tcpOf is the TCP connection that a client's connection writes to, nil for
+// another kind.
+func tcpOf(c net.Conn) *net.TCPConn {
+	for {
+		switch v := c.(type) {
+		case *net.TCPConn:
+			return v
+		case interface{ Unwrap() net.Conn }:
+			c = v.Unwrap()
+		default:
+			return nil
+		}
+	}
 }
 
 // splice moves the body by the kernel, a part at a time so that the time
@@ -245,7 +262,9 @@ func (s *stream) splice(client *net.TCPConn) error {
 		}
 	}
 	for x.conn.Left() > 0 {
-		s.extendDeadlines()
+		began := time.Now()
+		x.extendReplyDeadline(began)
+		s.awaitClient(began, 0)
 		n, err := x.conn.Splice(client, splicePart)
 		x.bytesOut += n
 		switch {
@@ -257,6 +276,9 @@ func (s *stream) splice(client *net.TCPConn) error {
 			// not run past the route's.
 			if _, left := x.timeLeft(time.Now()); !left {
 				return s.fail(upstream.ErrTimeout)
+			}
+			if data, _ := x.conn.Unread(); data && s.lags(n, time.Since(began)) {
+				return s.giveUp(err)
 			}
 		default:
 			return s.spliceFailed(err)
@@ -281,7 +303,7 @@ func (s *stream) pumpUpTo(client net.Conn, limit int64, chunked bool) error {
 		if limit > 0 && limit < int64(len(buf)) {
 			buf = buf[:limit]
 		}
-		s.extendDeadlines()
+		x.extendReplyDeadline(time.Now())
 		n, err := x.conn.ReadBody(buf)
 		if n > 0 {
 			if limit > 0 {
@@ -291,9 +313,9 @@ func (s *stream) pumpUpTo(client net.Conn, limit int64, chunked bool) error {
 			if chunked {
 				part = asChunk((*pump)[:chunkRoom+n])
 			}
+			s.awaitClient(time.Now(), len(part))
 			if _, werr := client.Write(part); werr != nil {
-				x.gone = true
-				return werr
+				return s.giveUp(werr)
 			}
 			x.bytesOut += int64(n)
 		}
@@ -327,22 +349,47 @@ func (s *stream) spliceFailed(err error) error {
 	late := errors.Is(err, os.ErrDeadlineExceeded)
 	switch {
 	case data, errors.Is(err, syscall.EPIPE), errors.Is(err, upstream.ErrAbandoned), !ended && !late:
-		s.x.gone = true
-		return err
+		return s.giveUp(err)
 	case ended:
 		return s.fail(upstream.ErrTruncated)
 	}
 	return s.fail(upstream.ErrTimeout)
 }
 
-// extendDeadlines gives both sides their time for the next bytes.
-func (s *stream) extendDeadlines() {
-	x := s.x
-	now := time.Now()
-	x.extendReplyDeadline(now)
-	if d := x.snap.WriteTimeout; d > 0 {
-		_ = x.Ctx.Conn().SetWriteDeadline(now.Add(d)) // and this the write
+// giveUp notes that the client left, or takes the answer too slowly.
+func (s *stream) giveUp(err error) error {
+	s.x.gone = true
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.x.Err = ErrSendRate
 	}
+	return err
+}
+
+// awaitClient gives the client its time to take the next n bytes, none when it
+// is not known how many there will be: the write timeout, less if they take
+// longer than that at the least rate.
+func (s *stream) awaitClient(now time.Time, n int) {
+	snap := s.x.snap
+	limit := snap.WriteTimeout
+	if rate := snap.SendRate; rate.Bytes > 0 {
+		if d := rate.forBytes(n); limit <= 0 || n > 0 && d < limit {
+			limit = d
+		}
+	}
+	if limit > 0 {
+		_ = s.x.Ctx.Conn().SetWriteDeadline(now.Add(limit)) // a closed connection fails the write
+	}
+}
+
+// lags notes that the client took n bytes while the endpoint had more, and
+// reports whether that is below the least rate.
+func (s *stream) lags(n int64, waited time.Duration) bool {
+	rate := s.x.snap.SendRate
+	if rate.Bytes <= 0 {
+		return false
+	}
+	s.pace.add(rate, n, waited)
+	return s.pace.waited >= rate.Window
 }
 
 // extendReplyDeadline gives the endpoint its time for the next bytes.
@@ -365,7 +412,7 @@ func (s *stream) Close() error {
 	x.endAttempt(complete && x.reply.KeepAlive && s.failed == nil && !x.gone)
 	if s.failed != nil {
 		x.Err = s.failed
-	} else if x.gone {
+	} else if x.gone && x.Err == nil {
 		x.Err = ErrClientClosed
 	}
 	x.server.close(x)
@@ -391,7 +438,7 @@ func (s *stream) writeRaw(client net.Conn) {
 	h.Del("Transfer-Encoding")
 	h.Del("Connection") // fasthttp has answered the client's keep-alive
 	h.SetConnectionClose()
-	s.extendDeadlines()
+	s.awaitClient(time.Now(), len(h.Header()))
 	if _, err := client.Write(h.Header()); err != nil {
 		x.gone = true
 	} else {

@@ -15,7 +15,7 @@ import (
 // until it is admitted (Expect). Each stage either goes on, or sets x.Err or has
 // the response ready.
 func (x *Exchange) admit() bool {
-	return x.readRequest() && x.matchRoute() && x.enterPhases() && x.admitBody()
+	return x.readRequest() && x.matchRoute() && x.enterLimits() && x.enterPhases() && x.admitBody()
 }
 
 // answer is the line from there to the response.
@@ -281,7 +281,8 @@ func (x *Exchange) answerError() {
 		x.offerWebSocket()
 	}
 	if x.Err.Source == FromClient && x.Route == nil && x.Err != ErrNoRoute && x.Err != ErrMethod ||
-		x.Err == ErrBodyRead || x.Err == ErrBodyTooLarge || x.Err == ErrRequestTimeout || x.Err == ErrClientClosed || x.Err == ErrHandshake {
+		x.Err == ErrBodyRead || x.Err == ErrBodyTooLarge || x.Err == ErrRequestTimeout || x.Err == ErrBodyRate ||
+		x.Err == ErrClientClosed || x.Err == ErrHandshake {
 		x.Ctx.SetConnectionClose()
 	}
 }

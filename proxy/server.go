@@ -18,6 +18,8 @@ type Server struct {
 	snapshot atomic.Pointer[Snapshot]
 	draining atomic.Bool
 	drains   chan struct{} // closed when draining begins
+	shedding atomic.Bool
+	inFlight InFlight
 	pool     sync.Pool
 	metrics  *telemetry.GatewayMetrics
 	onPanic  func(recovered any, requestID string)
@@ -85,7 +87,7 @@ func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
 	}
 	x.leaveBody()
 	x.flushResponse()
-	if s.draining.Load() || x.upgrade.protocol != "" {
+	if s.spent(ctx, x.snap) || x.upgrade.protocol != "" {
 		ctx.SetConnectionClose() // bytes behind a refused upgrade are no request
 	}
 	switch {
@@ -131,6 +133,7 @@ func (s *Server) recoverPanic(x *Exchange) {
 	}
 	x.endAttempt(false)
 	x.endRetry()
+	x.held.leave()
 	x.stream.reset() // lest emptying the response ends the exchange once more
 	writeError(x.Ctx, ErrPanic, x.fields.value(accept), x.RequestID)
 	x.finishResponse()
@@ -164,6 +167,9 @@ func (s *Server) HandleReadError(ctx *fasthttp.RequestCtx, err error) {
 		e = ErrHeaderTooLarge
 	case errors.As(err, &ne) && ne.Timeout():
 		e = ErrRequestTimeout
+		if len(ctx.Request.Header.RawHeaders()) == 0 {
+			e = ErrHeaderTimeout
+		}
 	}
 	x := s.acquire(ctx)
 	if x == nil {
@@ -181,6 +187,7 @@ func (s *Server) HandleReadError(ctx *fasthttp.RequestCtx, err error) {
 // close is the end of every request: it tells the sinks and releases the
 // exchange. For a streamed response it runs when the last byte was written.
 func (s *Server) close(x *Exchange) {
+	x.held.leave()
 	s.record(x)
 	s.release(x)
 }
@@ -218,11 +225,16 @@ func (s *Server) record(x *Exchange) {
 		e.Upstream, e.Endpoint = x.Route.Upstream.Name(), x.endpoint.Target
 	}
 	if x.gone {
-		x.Err = ErrClientClosed
+		if x.Err != ErrSendRate {
+			x.Err = ErrClientClosed
+		}
 		e.Source = telemetry.SourceClient
 	}
 	if x.Err != nil {
 		e.Reason = x.Err.Code
+		if x.Err.Limit != telemetry.NoLimit {
+			s.metrics.Limited(x.Err.Limit)
+		}
 	}
 	metrics := x.snap.NoRoute
 	if x.Route != nil {

@@ -40,6 +40,17 @@ type Snapshot struct {
 	// Underscores says what becomes of header fields with an underscore in
 	// their name.
 	Underscores Underscores
+	// BodyRate and SendRate are the least rates at which a client must send a
+	// request body and take a streamed response. Zero means none.
+	BodyRate, SendRate Rate
+	// MaxInFlight is how many requests for routes may be under way. Zero means
+	// no limit.
+	MaxInFlight int
+	// MaxRequests is how many requests a client connection may carry, and
+	// MaxAge how old it may be when another is answered: the answer says that
+	// it ends. MaxAge is shortened by up to a tenth. Zero means no limit.
+	MaxRequests int
+	MaxAge      time.Duration
 	// Local, when set, is asked before the table: it answers what is the
 	// gateway's own, such as /health, and reports whether it did.
 	Local func(x *Exchange) bool
@@ -94,6 +105,17 @@ type Route struct {
 	ReplyTimeout time.Duration
 	// MaxBodySize is the largest request body, in bytes. Zero means no limit.
 	MaxBodySize int64
+	// FirstByteTimeout bounds the wait for the reply's header instead of
+	// ReplyTimeout. Zero means ReplyTimeout.
+	FirstByteTimeout time.Duration
+	// DeadlineField is the request field in which clients may ask for a time
+	// limit shorter than Timeout. Empty lets them not.
+	DeadlineField string
+	// MaxInFlight is how many requests of the route may be under way. Zero
+	// means no limit; otherwise InFlight counts them.
+	MaxInFlight int
+	// InFlight outlives the snapshot.
+	InFlight *InFlight
 	// Retry is the retry policy.
 	Retry RetryPolicy
 	// Hedge is the hedging policy.

@@ -37,6 +37,9 @@ func (r *Route) check(s scope) {
 	if r.UpstreamHost != "preserve" && r.UpstreamHost != "target" && !isAuthority(r.UpstreamHost) {
 		s.problem("upstream_host", "expected preserve, target or a host name, got %q", r.UpstreamHost)
 	}
+	if s.has("deadline_header") && !isToken(r.DeadlineHeader) {
+		s.problem("deadline_header", "%q is not a header name", r.DeadlineHeader)
+	}
 	checkUpgrades(s, r.Upgrades)
 	r.checkAction(s)
 	r.checkPathChange(s)
@@ -82,7 +85,7 @@ func (r *Route) checkAction(s scope) {
 	}
 	action := actions[0]
 	idle := []string{
-		"balance", "health_check", "strip_prefix", "rewrite", "upstream_host", "timeout", "retries", "hedge",
+		"balance", "health_check", "strip_prefix", "rewrite", "upstream_host", "timeout", "deadline_header", "retries", "hedge",
 		"upgrades", "upgrade_idle_timeout", "upgrade_max_duration",
 	}
 	switch action {

@@ -25,6 +25,9 @@ func (u *Upstream) check(s scope) {
 	if s.hasList("targets") {
 		checkTargets(s, u.Targets)
 	}
+	if s.has("queue") && u.MaxInFlight == 0 {
+		s.warn("queue", "has no effect without max_in_flight")
+	}
 	secure := false
 	for _, t := range u.Targets {
 		secure = secure || strings.HasPrefix(t.URL, "https:")

@@ -61,14 +61,33 @@ type Server struct {
 	// must then be absent.
 	Listeners []Listener `yaml:"listeners"`
 
-	// ReadTimeout bounds reading the header of a request, and then each wait
-	// for more of its body: a client that sends nothing for this long is
-	// answered 408. 0 means no limit.
+	// HeaderTimeout bounds reading the header of a request, from its first
+	// byte, or from the start of the connection for the first request: a client
+	// that takes longer is answered 408. 0 means no limit.
+	HeaderTimeout Duration `yaml:"header_timeout" default:"10s"`
+
+	// ReadTimeout bounds each wait for more of a request's body: a client that
+	// sends nothing for this long is answered 408. 0 means no limit.
 	ReadTimeout Duration `yaml:"read_timeout" default:"30s"`
 
 	// WriteTimeout bounds each write to the client: a client that takes
 	// nothing for this long is disconnected. 0 means no limit.
 	WriteTimeout Duration `yaml:"write_timeout" default:"30s"`
+
+	// MinBodyRate is the least speed, in bytes a second, of a request body: a
+	// client that keeps below it over `rate_window` is answered 408. 0 means no
+	// limit.
+	MinBodyRate Size `yaml:"min_body_rate" default:"128"`
+
+	// MinSendRate is the least speed, in bytes a second, at which a client takes
+	// a streamed response: one that keeps below it over `rate_window` is
+	// disconnected. 0 means no limit.
+	MinSendRate Size `yaml:"min_send_rate" default:"128"`
+
+	// RateWindow is how much time of waiting for a client `min_body_rate` and
+	// `min_send_rate` are measured over. Time in which the upstream holds up the
+	// client does not count.
+	RateWindow Duration `yaml:"rate_window" default:"30s" min:"100ms"`
 
 	// IdleTimeout is how long a connection may wait for its next request. 0
 	// means no limit.
@@ -93,6 +112,30 @@ type Server struct {
 	// MaxConnections bounds the open client connections; further ones wait in
 	// the accept queue of the kernel. 0 means no limit.
 	MaxConnections int `yaml:"max_connections" default:"0" min:"0"`
+
+	// MaxConnectionsPerClient bounds the open connections of one client: an IPv4
+	// address, or the first 64 bits of an IPv6 address. Further ones are closed
+	// at once. A load balancer in front is one client. 0 means no limit.
+	MaxConnectionsPerClient int `yaml:"max_connections_per_client" default:"0" min:"0"`
+
+	// MaxRequestsPerConnection bounds the requests that one connection carries;
+	// the last answer says that it ends. 0 means no limit.
+	MaxRequestsPerConnection int `yaml:"max_requests_per_connection" default:"0" min:"0"`
+
+	// MaxConnectionAge ends a connection of this age, less up to a tenth, with
+	// its next answer, so that clients spread over the instances anew. 0 means
+	// no limit.
+	MaxConnectionAge Duration `yaml:"max_connection_age" default:"0s"`
+
+	// MaxInFlight bounds the requests for routes that are under way at one
+	// time; further ones are answered 503. 0 means no limit.
+	MaxInFlight int `yaml:"max_in_flight" default:"0" min:"0" max:"10000000"`
+
+	// MemoryLimit is what the process may take: a size, or a share of the
+	// container's memory or of `GOMEMLIMIT`, whichever is less. Garbage is
+	// collected in time for it, and when what is really needed comes near,
+	// requests are answered 503. 0 means 90 % of such a limit if there is one.
+	MemoryLimit MemoryLimit `yaml:"memory_limit" default:"0"`
 
 	// TrustedProxies lists the addresses and CIDRs of proxies in front of the
 	// gateway. Only their forwarding headers are believed when the client's

@@ -17,6 +17,8 @@ func parseScalar(text string, dst reflect.Value) error {
 		return store(p, text, parseDuration)
 	case *Size:
 		return store(p, text, parseSize)
+	case *MemoryLimit:
+		return store(p, text, parseMemoryLimit)
 	case *StatusRange:
 		return store(p, text, parseStatusRange)
 	case *netip.Prefix:
@@ -115,6 +117,8 @@ func typeName(t reflect.Type) string {
 		return "duration"
 	case reflect.TypeFor[Size]():
 		return "size"
+	case reflect.TypeFor[MemoryLimit]():
+		return "size or share"
 	case reflect.TypeFor[Template]():
 		return "template"
 	case reflect.TypeFor[Secret]():

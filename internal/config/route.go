@@ -86,6 +86,16 @@ type Route struct {
 	// `server.max_body_size`. 0 means no limit.
 	MaxBodySize *Size `yaml:"max_body_size"`
 
+	// MaxInFlight bounds the requests of this route that are under way at one
+	// time; further ones are answered 503. 0 means no limit.
+	MaxInFlight int `yaml:"max_in_flight" default:"0" min:"0" max:"10000000"`
+
+	// DeadlineHeader names a request header in which clients may ask for a time
+	// limit shorter than `timeout`: seconds, such as `1.5`, or a duration, such
+	// as `800ms`. The upstream gets it with what is left. Absent, clients cannot
+	// ask.
+	DeadlineHeader string `yaml:"deadline_header"`
+
 	// Retries sends a request again whose attempt failed.
 	Retries Retries `yaml:"retries"`
 

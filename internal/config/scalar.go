@@ -94,6 +94,39 @@ func sizeUnit(name string) (int64, bool) {
 	return 0, false
 }
 
+// MemoryLimit is a number of bytes, written as a Size, or a share such as
+// `80%`. The zero value means that none is set.
+type MemoryLimit int64 // bytes, or minus the percentage
+
+// Percent returns the share in percent, and false for bytes.
+func (m MemoryLimit) Percent() (int, bool) { return int(-m), m < 0 }
+
+// String writes the limit as the document does.
+func (m MemoryLimit) String() string {
+	if percent, ok := m.Percent(); ok {
+		return strconv.Itoa(percent) + "%"
+	}
+	return Size(m).String()
+}
+
+// MarshalText writes the limit as String does.
+func (m MemoryLimit) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+func parseMemoryLimit(text string) (MemoryLimit, error) {
+	if number, ok := strings.CutSuffix(text, "%"); ok {
+		percent, err := strconv.Atoi(number)
+		if err != nil || percent < 1 || percent > 100 {
+			return 0, fmt.Errorf("expected a share between 1%% and 100%%, got %q", text)
+		}
+		return MemoryLimit(-percent), nil
+	}
+	size, err := parseSize(text)
+	if err == nil && size != 0 && size < 16<<20 {
+		return 0, errors.New("must be at least 16MiB, or 0")
+	}
+	return MemoryLimit(size), err
+}
+
 // Secret is text that never shows: it prints and marshals as "[redacted]".
 type Secret string
 

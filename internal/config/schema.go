@@ -35,6 +35,7 @@ type schemaNode struct {
 
 const (
 	durationPattern  = `^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`
+	memoryPattern    = `^([1-9][0-9]?%|100%|[0-9]+(B|KiB|MiB|GiB|kB|KB|MB|GB)?)$`
 	sizePattern      = `^[0-9]+(B|KiB|MiB|GiB|kB|KB|MB|GB)?$`
 	statusPattern    = `^[1-5][0-9]{2}(-[1-5][0-9]{2})?$`
 	modePattern      = `^0[0-7]{0,3}$`
@@ -140,6 +141,8 @@ func (g schemaMaker) scalar(f *field, t reflect.Type) *schemaNode {
 		n.Type, n.Pattern, n.Minimum, n.Maximum = []string{"string", "integer"}, durationPattern, "0", "0"
 	case reflect.TypeFor[Size]():
 		n.Type, n.Pattern, n.Minimum = []string{"string", "integer"}, sizePattern, json.Number(f.min)
+	case reflect.TypeFor[MemoryLimit]():
+		n.Type, n.Pattern, n.Minimum = []string{"string", "integer"}, memoryPattern, "0"
 	case reflect.TypeFor[StatusRange]():
 		n.Type, n.Pattern, n.Minimum, n.Maximum = []string{"string", "integer"}, statusPattern, "100", "599"
 	case reflect.TypeFor[FileMode]():

@@ -37,6 +37,17 @@ type Upstream struct {
 	// wait for more of the body. 0 means no limit.
 	ResponseTimeout Duration `yaml:"response_timeout" default:"30s"`
 
+	// FirstByteTimeout bounds the wait for the response header where that needs
+	// another limit than each wait for the body. 0 means `response_timeout`.
+	FirstByteTimeout Duration `yaml:"first_byte_timeout" default:"0s"`
+
+	// MaxInFlight bounds the requests that all servers together have in flight;
+	// further ones wait in `queue`. 0 means no limit.
+	MaxInFlight int `yaml:"max_in_flight" default:"0" min:"0" max:"10000000"`
+
+	// Queue holds requests above `max_in_flight` until it is their turn.
+	Queue Queue `yaml:"queue"`
+
 	// TLS holds settings for `https` targets. Certificates are always
 	// verified.
 	TLS UpstreamTLS `yaml:"tls"`
@@ -95,6 +106,26 @@ type HealthCheck struct {
 	// ExpectedStatuses lists the statuses that count as success, each one
 	// number or a range such as `200-399`.
 	ExpectedStatuses []StatusRange `yaml:"expected_statuses" default:"200-399"`
+}
+
+// Queue holds requests above an upstream's `max_in_flight`, first come first
+// served. Waiting counts towards the route's `timeout`.
+//
+//	upstreams:
+//	  - name: reports
+//	    targets: [{url: "http://127.0.0.1:3000"}]
+//	    max_in_flight: 20
+//	    queue: {size: 100, timeout: 2s}
+//	routes:
+//	  - path: /reports/*
+//	    upstream: reports
+type Queue struct {
+	// Size is how many requests may wait. 0 answers 503 at once.
+	Size int `yaml:"size" default:"0" min:"0" max:"1000000"`
+
+	// Timeout is how long one may wait; then it is answered 503. 0 means no
+	// limit but the route's.
+	Timeout Duration `yaml:"timeout" default:"1s"`
 }
 
 // Pool bounds the connections to each server of an upstream.

@@ -11,6 +11,7 @@ import (
 	"github.com/salgue441/velocity/balancer/health"
 	"github.com/salgue441/velocity/internal/config"
 	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/proxy"
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
@@ -159,6 +160,7 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 			}
 		}
 		u.upstream.Set(u.state)
+		u.upstream.SetLimits(u.limits)
 	}
 	g.proxy.Swap(p.snapshot)
 	g.adminServing.Store(&handler)
@@ -174,6 +176,8 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 		g.retireAccessLog(before.accessLog)
 	}
 	g.door.setLimit(c.Server.MaxConnections)
+	g.door.clients.rule.Store(&clientRule{most: c.Server.MaxConnectionsPerClient, exempt: c.Server.TrustedProxies})
+	g.setMemoryLimit(c.Server.MemoryLimit)
 	g.ensureServer(settingsOf(&c.Server))
 	g.useSockets(sockets)
 	for _, w := range g.warnings(p, before) {
@@ -212,8 +216,12 @@ func (g *Gateway) watchHealth(p *plan) {
 // no new requests; those under way finish, and their connections close.
 func (g *Gateway) retire(p *plan) {
 	wanted := living{
+		inFlight:  make(map[string]*proxy.InFlight, len(p.routes)),
 		upstreams: make(map[string]*upstream.Upstream, len(p.upstreams)),
 		endpoints: p.endpoints,
+	}
+	for _, r := range p.routes {
+		wanted.inFlight[r.Name] = r.InFlight
 	}
 	for _, u := range p.upstreams {
 		wanted.upstreams[u.upstream.Name()] = u.upstream

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/textproto"
 	"os"
 	"slices"
 	"strconv"
@@ -37,6 +38,7 @@ type plan struct {
 type plannedUpstream struct {
 	upstream *upstream.Upstream
 	state    *upstream.State
+	limits   upstream.Limits
 	weights  []int
 	probe    *health.Probe // nil without a health check
 }
@@ -72,6 +74,11 @@ func build(c *config.Config, l living, registry *telemetry.Registry) (*plan, err
 		Underscores:     underscores(c.Server.Headers.Underscores),
 		ReadTimeout:     time.Duration(c.Server.ReadTimeout),
 		WriteTimeout:    time.Duration(c.Server.WriteTimeout),
+		BodyRate:        rate(c.Server.MinBodyRate, c.Server.RateWindow),
+		SendRate:        rate(c.Server.MinSendRate, c.Server.RateWindow),
+		MaxInFlight:     c.Server.MaxInFlight,
+		MaxRequests:     c.Server.MaxRequestsPerConnection,
+		MaxAge:          time.Duration(c.Server.MaxConnectionAge),
 	}
 	b.buildPlugins()
 	named := b.buildUpstreams()
@@ -93,6 +100,12 @@ func underscores(policy string) proxy.Underscores {
 		return proxy.KeepUnderscores
 	}
 	return proxy.DropUnderscores
+}
+
+// rate is what a window of a speed in bytes a second amounts to.
+func rate(perSecond config.Size, window config.Duration) proxy.Rate {
+	w := time.Duration(window)
+	return proxy.Rate{Bytes: int64(float64(perSecond) * w.Seconds()), Window: w}
 }
 
 func (b *builder) buildPlugins() {
@@ -143,7 +156,9 @@ func (b *builder) buildUpstream(c *config.Upstream, problem func(field, message 
 		problem("tls", err.Error())
 		return nil
 	}
-	p := plannedUpstream{upstream: b.living.upstreams[c.Name]}
+	p := plannedUpstream{upstream: b.living.upstreams[c.Name], limits: upstream.Limits{
+		MaxInFlight: c.MaxInFlight, QueueSize: c.Queue.Size, QueueTimeout: time.Duration(c.Queue.Timeout),
+	}}
 	if p.upstream == nil {
 		p.upstream = upstream.New(c.Name)
 	}
@@ -319,6 +334,9 @@ func (b *builder) buildRoute(i int, c *config.Route, named map[string]*config.Up
 		Claims:             claims(c),
 		Timeout:            time.Duration(c.Timeout),
 		MaxBodySize:        int64(b.config.Server.MaxBodySize),
+		DeadlineField:      textproto.CanonicalMIMEHeaderKey(c.DeadlineHeader),
+		MaxInFlight:        c.MaxInFlight,
+		InFlight:           b.living.inFlight[c.Name],
 		Retry:              retryPolicy(&c.Retries),
 		Upgrade: proxy.UpgradePolicy{
 			Protocols:   c.Upgrades,
@@ -328,6 +346,9 @@ func (b *builder) buildRoute(i int, c *config.Route, named map[string]*config.Up
 	}
 	if c.MaxBodySize != nil {
 		r.MaxBodySize = int64(*c.MaxBodySize)
+	}
+	if r.InFlight == nil {
+		r.InFlight = new(proxy.InFlight)
 	}
 	switch c.UpstreamHost {
 	case "preserve":
@@ -357,6 +378,7 @@ func (b *builder) buildRoute(i int, c *config.Route, named map[string]*config.Up
 	case c.Upstream != "":
 		if up := named[c.Upstream]; up != nil {
 			r.Upstream, r.ReplyTimeout = planned[c.Upstream], time.Duration(up.ResponseTimeout)
+			r.FirstByteTimeout = time.Duration(up.FirstByteTimeout)
 		}
 	default:
 		up := b.config.InlineUpstream(i)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -15,12 +16,17 @@ import (
 type door struct {
 	limit   atomic.Int64 // open connections, 0 for no limit
 	open    atomic.Int64
+	clients clients
+	rest    atomic.Int64 // how long a connection may rest, in nanoseconds; zero for not at all
 	current atomic.Pointer[gate]
 	metrics *telemetry.GatewayMetrics
 
-	waiting atomic.Int64 // acceptors that wait for room
-	mu      sync.Mutex
-	changed *sync.Cond // a connection has ended, the limit or an acceptor has changed
+	waiting   atomic.Int64 // acceptors that wait for room
+	mu        sync.Mutex
+	resting   map[*restingConn]struct{}
+	dismissed bool
+	rests     sync.WaitGroup // one for each of resting
+	changed   *sync.Cond     // a connection has ended, the limit or an acceptor has changed
 }
 
 func newDoor(m *telemetry.GatewayMetrics) *door {
@@ -72,23 +78,35 @@ func (d *door) setLimit(n int) {
 	d.wake()
 }
 
-// enter hands a connection to the current server.
+// enter hands a connection to the current server, unless its client has too
+// many.
 func (d *door) enter(conn net.Conn) {
+	client := clientOf(conn)
+	if !d.clients.add(client) {
+		d.metrics.ConnectionRefused()
+		conn.Close()
+		return
+	}
 	d.open.Add(1)
 	d.metrics.ConnectionAccepted()
-	if g := d.current.Load(); g != nil && g.offer(conn) {
+	d.offer(newRestingConn(conn, client, d))
+}
+
+// offer hands a connection to the current server.
+func (d *door) offer(c *restingConn) {
+	if g := d.current.Load(); g != nil && g.offer(c) {
 		return
 	}
 	// The server was replaced between the load and the offer.
-	if g := d.current.Load(); g != nil && g.offer(conn) {
+	if g := d.current.Load(); g != nil && g.offer(c) {
 		return
 	}
-	conn.Close()
-	d.left()
+	_ = c.end() // it was not served
 }
 
 // left notes that a connection is closed.
-func (d *door) left() {
+func (d *door) left(client netip.Addr) {
+	d.clients.remove(client)
 	d.open.Add(-1)
 	d.metrics.ConnectionClosed()
 	if d.waiting.Load() > 0 {

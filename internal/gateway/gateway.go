@@ -74,6 +74,10 @@ type Gateway struct {
 	running    atomic.Pointer[running]
 	lastReload atomic.Pointer[reloadTry]
 
+	memory       *memoryWatch
+	runtimeLimit int64 // of memory, as the runtime had it at the start
+	groupLimit   int64
+
 	door    *door
 	sockets atomic.Pointer[[]*acceptor] // changed under applying
 
@@ -131,11 +135,12 @@ func New(o Options) (*Gateway, error) {
 		g.log.Error("panic while serving a request",
 			zap.String("request_id", id), zap.Any("panic", recovered), zap.ByteString("stack", debug.Stack()))
 	})
-	g.proxy.NotifyEnded(func(net.Conn) { g.door.left() })
 	g.proxy.NotifyBadReply(func(target, id string, cause error) {
 		g.log.Debug("an upstream's reply is not well-formed",
 			zap.String("target", target), zap.String("request_id", id), zap.Error(cause))
 	})
+	g.runtimeLimit, g.groupLimit = debug.SetMemoryLimit(-1), groupLimit(os.DirFS("/"))
+	g.memory = g.newMemoryWatch()
 	g.checker = health.New(health.Options{OnChange: g.healthChanged})
 	if g.watch, err = newWatcher(log); err != nil {
 		log.Warn("watch configuration: changes need SIGHUP", zap.Error(err))
@@ -268,6 +273,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.watch != nil {
 		g.loops.Go(func() { g.watch.run(g.stopped, want) })
 	}
+	g.loops.Go(func() { g.memory.run(g.stopped) })
 	g.accept()
 	g.serveAdmin()
 	g.ready.Store(true)
@@ -419,6 +425,7 @@ func (g *Gateway) stop(cancel context.CancelFunc, signals <-chan os.Signal) (err
 	if !wait(min(notice, limit/2), signals, idle) {
 		return ErrForced
 	}
+	g.door.dismiss()
 	ended := make(chan int64, 1) // connections that are cut
 	go func() {
 		cut := int64(0)
@@ -477,6 +484,7 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 	if gate := g.door.current.Load(); gate != nil {
 		gate.shut()
 	}
+	g.door.dismiss()                 // not yet if it was forced
 	g.proxy.CloseUpgrades(expired()) // what a forced stop leaves
 	if g.admin != nil {
 		ctx, done := context.WithTimeout(context.Background(), time.Second)
@@ -484,6 +492,7 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 		done()
 	}
 	g.checker.Close()
+	debug.SetMemoryLimit(g.runtimeLimit)
 	g.closeAccessLog(g.running.Load().accessLog)
 	g.loops.Wait()
 	for _, e := range g.living.endpoints {

@@ -109,6 +109,9 @@ func (a *acceptor) close(linger time.Duration) {
 // a request.
 type proxiedConn struct{ *proxyproto.Conn }
 
+// Unwrap returns the connection that carries the header.
+func (c *proxiedConn) Unwrap() net.Conn { return c.Conn.Conn }
+
 // Read implements net.Conn.
 func (c *proxiedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)

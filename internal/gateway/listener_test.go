@@ -94,9 +94,11 @@ func TestAcceptorOutlivesErrors(t *testing.T) {
 
 func TestAcceptorLimit(t *testing.T) {
 	a, ln, g, _ := accepting(t, 2)
+	var conn net.Conn
 	for range 2 {
 		ln.pipe(t)
-		if _, err := g.Accept(); err != nil {
+		var err error
+		if conn, err = g.Accept(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -104,7 +106,7 @@ func TestAcceptorLimit(t *testing.T) {
 	if n := ln.asked.Load(); n != 2 {
 		t.Errorf("asked for %d connections at a limit of 2", n)
 	}
-	a.door.left()
+	conn.Close()
 	testkit.Eventually(t, testkit.Patience, "the acceptor to go on", func() bool { return ln.asked.Load() == 3 })
 	ln.pipe(t)
 	if _, err := g.Accept(); err != nil {
@@ -166,7 +168,8 @@ func TestAcceptorsShareTheLimit(t *testing.T) {
 	second := newScripted()
 	b := newAcceptor(socket{ln: second}, a.door, func(err error) { t.Error(err) })
 	first.pipe(t)
-	if _, err := g.Accept(); err != nil {
+	conn, err := g.Accept()
+	if err != nil {
 		t.Fatal(err)
 	}
 	go b.run()
@@ -175,7 +178,7 @@ func TestAcceptorsShareTheLimit(t *testing.T) {
 	if n := first.asked.Load() + second.asked.Load(); n != 1 {
 		t.Errorf("asked for %d connections at a limit of 1", n)
 	}
-	a.door.left()
+	conn.Close()
 	testkit.Eventually(t, testkit.Patience, "both to go on", func() bool {
 		return first.asked.Load() == 2 && second.asked.Load() == 1
 	})

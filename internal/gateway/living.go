@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"github.com/salgue441/velocity/proxy"
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 // living holds what outlives a snapshot, by identity. Only apply changes it,
 // under the gateway's lock.
 type living struct {
+	inFlight  map[string]*proxy.InFlight // by route
 	upstreams map[string]*upstream.Upstream
 	endpoints map[endpointKey]*upstream.Endpoint
 }
@@ -20,5 +22,5 @@ type endpointKey struct {
 }
 
 func newLiving() living {
-	return living{upstreams: map[string]*upstream.Upstream{}, endpoints: map[endpointKey]*upstream.Endpoint{}}
+	return living{inFlight: map[string]*proxy.InFlight{}, upstreams: map[string]*upstream.Upstream{}, endpoints: map[endpointKey]*upstream.Endpoint{}}
 }

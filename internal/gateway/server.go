@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -16,20 +17,38 @@ import (
 // they stream, and a limit there would not be one (it is not enforced).
 const maxUnusedBody = 1 << 30
 
+// forever stands for "no limit" where fasthttp takes zero for another setting.
+const forever = 10 * 365 * 24 * time.Hour
+
 // serverSettings are the settings that fasthttp fixes when a server starts.
 type serverSettings struct {
-	read, write, idle time.Duration
-	headerBytes       int
+	header, write, idle time.Duration
+	headerBytes         int
 }
 
 func settingsOf(c *config.Server) serverSettings {
 	return serverSettings{
-		read:        time.Duration(c.ReadTimeout),
+		header:      time.Duration(c.HeaderTimeout),
 		write:       time.Duration(c.WriteTimeout),
-		idle:        time.Duration(c.IdleTimeout),
+		idle:        time.Duration(cmp.Or(c.IdleTimeout, config.Duration(forever))),
 		headerBytes: int(c.MaxHeaderBytes),
 	}
 }
+
+// stay is how long a connection waits for its next request at the server, and
+// rest is how long without the server's buffers afterwards, zero for not at all.
+func (s serverSettings) stay() time.Duration {
+	if s.idle < 2*linger {
+		return s.idle
+	}
+	return linger
+}
+
+func (s serverSettings) rest() time.Duration { return s.idle - s.stay() }
+
+// writeBuffer is the size of the buffer that answers are written through, in
+// bytes. What fits goes out in one system call. Idle connections have none.
+const writeBuffer = 16 << 10
 
 // ensureServer puts a server with the wanted settings behind the sockets.
 // Connections of the one before stay with it until they end.
@@ -42,11 +61,12 @@ func (g *Gateway) ensureServer(want serverSettings) {
 		ErrorHandler:                 g.proxy.HandleReadError,
 		ExpectHandler:                g.proxy.Expect,
 		HeaderReceived:               g.proxy.HeaderReceived,
-		ReadTimeout:                  want.read,
+		ReadTimeout:                  want.header,
 		WriteTimeout:                 want.write,
-		IdleTimeout:                  want.idle,
+		IdleTimeout:                  want.stay(),
+		MaxIdleWorkerDuration:        linger,
 		ReadBufferSize:               want.headerBytes,
-		WriteBufferSize:              4 << 10,
+		WriteBufferSize:              writeBuffer,
 		MaxRequestBodySize:           maxUnusedBody,
 		StreamRequestBody:            true,
 		DisablePreParseMultipartForm: true,
@@ -56,13 +76,18 @@ func (g *Gateway) ensureServer(want serverSettings) {
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
 		Logger:                       quiet{g.log},
-		ConnState: func(c net.Conn, state fasthttp.ConnState) {
-			if state == fasthttp.StateClosed { // of those in StateHijacked g.proxy tells
-				g.proxy.ConnClosed(c)
-				g.door.left()
+		ConnState: func(conn net.Conn, state fasthttp.ConnState) {
+			switch state {
+			case fasthttp.StateIdle, fasthttp.StateActive:
+				if c, ok := conn.(*restingConn); ok {
+					c.note(state == fasthttp.StateIdle)
+				}
+			case fasthttp.StateClosed: // also of one that rests, which has no exchange
+				g.proxy.ConnClosed(conn)
 			}
 		},
 	}
+	g.door.rest.Store(int64(want.rest()))
 	gate := newGate()
 	g.servers = append(g.servers, s)
 	g.serverSettings = want

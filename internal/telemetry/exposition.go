@@ -210,6 +210,13 @@ func (p *page) gateway(m *GatewayMetrics, version string) {
 	p.single(connectionsRefused, m.refused.Load())
 	p.single(proxyErrors, m.badProxy.Load())
 	p.single(panicsTotal, m.panics.Load())
+	p.family(requestsLimited)
+	for l := NoLimit + 1; l < limits; l++ {
+		p.sample(requestsLimited, "", "", `limit="`, limitLabels[l], m.limited[l].Load())
+	}
+	p.single(memoryUsed, m.memory.Load())
+	p.single(memoryLimit, m.ceiling.Load())
+	p.single(memoryShedding, oneIf(m.shedding.Load()))
 	p.single(logLinesWritten, m.accessLog.Written())
 	p.single(logLinesDropped, m.accessLog.Dropped())
 	p.single(logErrors, m.accessLog.Errors())

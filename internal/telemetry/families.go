@@ -45,6 +45,10 @@ const (
 	connectionsRefused
 	proxyErrors
 	panicsTotal
+	requestsLimited
+	memoryUsed
+	memoryLimit
+	memoryShedding
 	logLinesWritten
 	logLinesDropped
 	logErrors
@@ -84,6 +88,10 @@ var families = [...]family{
 	connectionsRefused:  {"velocity_connections_refused_total", "counter", "", "Client connections closed unserved because of a limit."},
 	proxyErrors:         {"velocity_proxy_protocol_errors_total", "counter", "", "Client connections closed because their PROXY header was missing or bad."},
 	panicsTotal:         {"velocity_panics_total", "counter", "", "Panics caught while serving a request."},
+	requestsLimited:     {"velocity_requests_limited_total", "counter", "limit", "Requests refused or ended by a limit: in_flight, memory, route_in_flight, upstream_in_flight, upstream_queue, header_time, body_rate or send_rate."},
+	memoryUsed:          {"velocity_memory_used_bytes", "gauge", "", "Live heap and stacks, as measured against the memory limit."},
+	memoryLimit:         {"velocity_memory_limit_bytes", "gauge", "", "The memory limit, 0 for none."},
+	memoryShedding:      {"velocity_memory_shedding", "gauge", "", "1 while requests are refused for lack of memory, else 0."},
 	logLinesWritten:     {"velocity_access_log_lines_written_total", "counter", "", "Access log lines written."},
 	logLinesDropped:     {"velocity_access_log_lines_dropped_total", "counter", "", "Access log lines lost to a full buffer or a failing writer."},
 	logErrors:           {"velocity_access_log_write_errors_total", "counter", "", "Failed writes of the access log."},

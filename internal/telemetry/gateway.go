@@ -22,6 +22,30 @@ const (
 
 var reloadLabels = [reloadResults]string{"applied", "unchanged", "failed"}
 
+// Limit is a limit that a request or a connection can meet.
+type Limit uint8
+
+// The limits, with the value of the label `limit` beside each.
+const (
+	NoLimit               Limit = iota
+	LimitInFlight               // "in_flight"
+	LimitMemory                 // "memory"
+	LimitRouteInFlight          // "route_in_flight"
+	LimitUpstreamInFlight       // "upstream_in_flight"
+	LimitUpstreamQueue          // "upstream_queue"
+	LimitHeaderTime             // "header_time"
+	LimitBodyRate               // "body_rate"
+	LimitSendRate               // "send_rate"
+	limits
+)
+
+var limitLabels = [limits]string{
+	"", "in_flight", "memory", "route_in_flight", "upstream_in_flight", "upstream_queue", "header_time", "body_rate", "send_rate",
+}
+
+// LimitLabel is the value of the label `limit`.
+func LimitLabel(l Limit) string { return limitLabels[l] }
+
 // GatewayMetrics counts what belongs to the process rather than to a route or
 // an endpoint. All methods are safe for concurrent use and none allocates,
 // except SetConfig.
@@ -35,6 +59,10 @@ type GatewayMetrics struct {
 	closed   atomic.Uint64
 	refused  atomic.Uint64
 	panics   atomic.Uint64
+	limited  [limits]atomic.Uint64
+	memory   atomic.Uint64
+	ceiling  atomic.Uint64
+	shedding atomic.Bool
 	badProxy atomic.Uint64
 
 	accessLog AccessLogMetrics
@@ -72,6 +100,17 @@ func (m *GatewayMetrics) ProxyHeaderBad() { m.badProxy.Add(1) }
 
 // Panicked counts a panic that was caught while serving a request.
 func (m *GatewayMetrics) Panicked() { m.panics.Add(1) }
+
+// Limited counts a request that met a limit.
+func (m *GatewayMetrics) Limited(l Limit) { m.limited[l].Add(1) }
+
+// SetMemory notes the memory in use that is measured against the limit, the
+// limit, zero for none, both in bytes, and whether requests are refused for it.
+func (m *GatewayMetrics) SetMemory(used, limit uint64, shedding bool) {
+	m.memory.Store(used)
+	m.ceiling.Store(limit)
+	m.shedding.Store(shedding)
+}
 
 // AccessLog returns the counters for AccessLogOptions.Metrics.
 func (m *GatewayMetrics) AccessLog() *AccessLogMetrics { return &m.accessLog }

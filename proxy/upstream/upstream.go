@@ -19,6 +19,7 @@ type Upstream struct {
 	state    atomic.Pointer[State]
 	retrying atomic.Int64
 	hedging  atomic.Int64
+	limit    limit
 }
 
 // State is the endpoints of an upstream and the picker over them, immutable.
