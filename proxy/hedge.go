@@ -96,22 +96,22 @@ func (x *Exchange) mayHedge() bool {
 	return false
 }
 
-// awaitReply waits for the header of the reply, until deadline, and makes a
-// second attempt if it is late. On success the header is in x.conn, which is
-// then that of the attempt which was answered first.
+// awaitReply gives the reply its time and makes a second attempt if it is late.
+// On success what is in x.conn is the header of the attempt that was answered
+// first or, if only one was made, perhaps still to come until deadline.
 func (x *Exchange) awaitReply(deadline time.Time) error {
 	p := &x.Route.Hedge
 	after := p.After
 	if after == 0 {
 		measured, ok := x.Route.Upstream.Latency.Percentile(p.Percentile)
 		if !ok {
-			return x.conn.AwaitHead(x.Ctx.IsHead())
+			return nil
 		}
 		after = max(measured, minHedgeAfter)
 	}
 	at := x.awaited.Add(after)
 	if !deadline.IsZero() && !at.Before(deadline) {
-		return x.conn.AwaitHead(x.Ctx.IsHead())
+		return nil
 	}
 	x.conn.Await(x.awaited, at, (*watcher)(x))
 	err := x.conn.AwaitHead(x.Ctx.IsHead())
@@ -121,7 +121,7 @@ func (x *Exchange) awaitReply(deadline time.Time) error {
 	}
 	h := x.beginHedge()
 	if h == nil {
-		return x.conn.AwaitHead(x.Ctx.IsHead())
+		return nil
 	}
 	return x.race(h)
 }

@@ -71,7 +71,7 @@ func (c *Conn) putOff(err error) error {
 		return err
 	}
 	now := time.Now()
-	if c.interrupted.Load() || now.Before(w.look) || !w.deadline.IsZero() && !now.Before(w.deadline) {
+	if now.Before(w.look) || !w.deadline.IsZero() && !now.Before(w.deadline) {
 		return err
 	}
 	if w.watcher.Gone() {
