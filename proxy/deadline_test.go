@@ -114,7 +114,7 @@ func TestHeaderTimeout(t *testing.T) {
 
 func (s *site) wantLimited(l telemetry.Limit, n int) {
 	s.t.Helper()
-	want := `velocity_requests_limited_total{limit="` + telemetry.LimitLabel(l) + `"} `
+	want := `velocity_requests_limited_total{limit="` + l.String() + `"} `
 	s.await(want, func() bool { return strings.Contains(s.metrics(), want+string(rune('0'+n))+"\n") })
 }
 
