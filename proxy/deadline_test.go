@@ -192,7 +192,6 @@ func TestUpstreamTimeLimits(t *testing.T) {
 		}
 	}
 	const long, short = time.Minute, 10 * time.Millisecond
-	const begun = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nx"
 	f("upstream_timeout", func(r *Route) { r.ReplyTimeout = short }, "")
 	f("upstream_timeout", func(r *Route) { r.FirstByteTimeout, r.ReplyTimeout = short, long }, "")
 	f("request_deadline", func(r *Route) { r.FirstByteTimeout, r.Timeout = long, short }, "")

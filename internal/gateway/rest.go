@@ -122,7 +122,7 @@ func (c *restingConn) wake(within time.Duration) bool {
 	err := c.raw.Read(func(fd uintptr) bool {
 		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		got = n
-		return err != syscall.EAGAIN && err != syscall.EINTR //nolint:errorlint // a plain errno
+		return err != syscall.EAGAIN && err != syscall.EINTR
 	})
 	return err == nil && got > 0
 }
