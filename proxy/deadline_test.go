@@ -114,7 +114,7 @@ func TestHeaderTimeout(t *testing.T) {
 
 func (s *site) wantLimited(l telemetry.Limit, n int) {
 	s.t.Helper()
-	want := `velocity_requests_limited_total{limit="` + telemetry.LimitLabel(l) + `"} `
+	want := `velocity_requests_limited_total{limit="` + l.String() + `"} `
 	s.await(want, func() bool { return strings.Contains(s.metrics(), want+string(rune('0'+n))+"\n") })
 }
 
@@ -192,7 +192,6 @@ func TestUpstreamTimeLimits(t *testing.T) {
 		}
 	}
 	const long, short = time.Minute, 10 * time.Millisecond
-	const begun = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nx"
 	f("upstream_timeout", func(r *Route) { r.ReplyTimeout = short }, "")
 	f("upstream_timeout", func(r *Route) { r.FirstByteTimeout, r.ReplyTimeout = short, long }, "")
 	f("request_deadline", func(r *Route) { r.FirstByteTimeout, r.Timeout = long, short }, "")

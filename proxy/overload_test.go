@@ -70,7 +70,7 @@ func TestInFlightLimits(t *testing.T) {
 			}
 			break
 		}
-		if want := `velocity_requests_limited_total{limit="` + telemetry.LimitLabel(limit) + `"} `; !strings.Contains(s.metrics(), want) || strings.Contains(s.metrics(), want+"0\n") {
+		if want := `velocity_requests_limited_total{limit="` + limit.String() + `"} `; !strings.Contains(s.metrics(), want) || strings.Contains(s.metrics(), want+"0\n") {
 			t.Errorf("%s is not counted", want)
 		}
 		_, _ = first.Close(), second.Close()

@@ -29,8 +29,8 @@ const (
 type restingConn struct {
 	net.Conn
 	door   *door
-	client netip.Addr // whom it counts for
-	raw    syscall.RawConn
+	client netip.Addr      // whom it counts for
+	raw    syscall.RawConn // nil for a connection that is no plain socket
 
 	state    atomic.Int32
 	closed   atomic.Bool
@@ -64,14 +64,6 @@ func (c *restingConn) Unwrap() net.Conn { return c.Conn }
 // Buffered tells that nothing is held back of what was read.
 func (c *restingConn) Buffered() int { return 0 }
 
-// SyscallConn implements syscall.Conn.
-func (c *restingConn) SyscallConn() (syscall.RawConn, error) {
-	if c.raw == nil {
-		return nil, syscall.EINVAL
-	}
-	return c.raw, nil
-}
-
 // History tells when the connection was opened and how many requests it had
 // before this stay at the server.
 func (c *restingConn) History() (born time.Time, requests uint64) { return c.born, c.before }
@@ -84,11 +76,20 @@ func (c *restingConn) note(idle bool) {
 }
 
 // Read implements net.Conn. A wait for the next request that times out is the
-// beginning of a rest.
+// beginning of a rest. A connection that has no socket to wait at rests where it
+// is.
 func (c *restingConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if err != nil && c.idle && os.IsTimeout(err) && c.raw != nil && c.door.rest.Load() > 0 {
+	if err == nil || !c.idle || !os.IsTimeout(err) {
+		return n, err
+	}
+	rest := time.Duration(c.door.rest.Load())
+	switch {
+	case rest <= 0:
+	case c.raw != nil:
 		c.state.CompareAndSwap(atServer, leaving)
+	case c.SetReadDeadline(time.Now().Add(rest)) == nil:
+		return c.Conn.Read(p)
 	}
 	return n, err
 }
@@ -121,7 +122,7 @@ func (c *restingConn) wake(within time.Duration) bool {
 	err := c.raw.Read(func(fd uintptr) bool {
 		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		got = n
-		return err != syscall.EAGAIN && err != syscall.EINTR //nolint:errorlint // a plain errno
+		return err != syscall.EAGAIN && err != syscall.EINTR
 	})
 	return err == nil && got > 0
 }

@@ -5,10 +5,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/internal/testkit"
 )
 
@@ -94,6 +98,86 @@ func TestConnectionsRest(t *testing.T) {
 		t.Errorf("at the stop: %v", err)
 	}
 	last.Close()
+}
+
+// TestRestWithoutSocket has a connection without a descriptor wait on.
+func TestRestWithoutSocket(t *testing.T) {
+	server, client := net.Pipe()
+	defer client.Close()
+	d := newDoor(telemetry.NewRegistry("").Gateway())
+	d.rest.Store(int64(time.Hour))
+	c := newRestingConn(server, netip.Addr{}, d)
+	defer c.Close()
+	c.note(true)
+	if err := c.SetReadDeadline(time.Unix(1, 0)); err != nil { // what the server has set is over
+		t.Fatal(err)
+	}
+	go client.Write([]byte("x"))
+	var b [1]byte
+	if n, err := c.Read(b[:]); n != 1 || err != nil {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	if err := c.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	c.note(false)
+	if _, err := c.Read(b[:]); !os.IsTimeout(err) {
+		t.Errorf("within a request: %v", err)
+	}
+}
+
+// TestLimitsChangeInPlace holds requests up while reloads change how many there
+// may be.
+func TestLimitsChangeInPlace(t *testing.T) {
+	arrived, release := make(chan struct{}, 8), make(chan struct{})
+	backend := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-release
+	}))
+	defer backend.Close()
+	document := func(server, route, upstream string) string {
+		return strings.Replace(settings, "server: {", "server: {"+server, 1) + `
+upstreams: [{name: u, targets: [{url: "` + backend.URL + `"}]` + upstream + `}]
+routes: [{name: r, path: /*, upstream: u` + route + "}]\n"
+	}
+	g := run(t, document("max_in_flight: 1, ", "", ""))
+	var held []*testkit.Conn
+	hold := func() {
+		t.Helper()
+		c := testkit.Dial(t, g.addr)
+		c.Send(t, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		<-arrived
+		held = append(held, c)
+	}
+	refused := func(code string) {
+		t.Helper()
+		if r := testkit.Get(t, g.addr, "/"); r.Status != 503 || !strings.Contains(r.Body, code) {
+			t.Errorf("%d %s, want %s", r.Status, r.Body, code)
+		}
+	}
+	hold()
+	refused("overloaded")
+	g.reload(t, document("max_in_flight: 2, ", ", max_in_flight: 1", ""))
+	hold()
+	refused("overloaded")
+	// The route counts since it has a limit: one request.
+	g.reload(t, document("", ", max_in_flight: 2", ", max_in_flight: 1"))
+	hold()
+	refused("route_in_flight")
+	g.reload(t, document("", ", max_in_flight: 3", ", max_in_flight: 1"))
+	refused("upstream_in_flight")
+	g.reload(t, document("", ", max_in_flight: 3", ", max_in_flight: 2"))
+	hold()
+	close(release)
+	for _, c := range held {
+		if r := c.Receive(t, "GET"); r.Status != 200 {
+			t.Errorf("held up: %d", r.Status)
+		}
+	}
+	testkit.Eventually(t, testkit.Patience, "all counts to go down", func() bool {
+		p := g.running.Load().plan
+		return g.proxy.InFlight() == 0 && p.routes[0].InFlight.Now() == 0 && p.upstreams[0].upstream.Entered() == 0
+	})
 }
 
 // TestNoRestWithShortIdleTime closes a connection when its time is up, whoever

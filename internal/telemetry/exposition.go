@@ -212,7 +212,7 @@ func (p *page) gateway(m *GatewayMetrics, version string) {
 	p.single(panicsTotal, m.panics.Load())
 	p.family(requestsLimited)
 	for l := NoLimit + 1; l < limits; l++ {
-		p.sample(requestsLimited, "", "", `limit="`, limitLabels[l], m.limited[l].Load())
+		p.sample(requestsLimited, "", "", `limit="`, l.String(), m.limited[l].Load())
 	}
 	p.single(memoryUsed, m.memory.Load())
 	p.single(memoryLimit, m.ceiling.Load())

@@ -43,8 +43,8 @@ var limitLabels = [limits]string{
 	"", "in_flight", "memory", "route_in_flight", "upstream_in_flight", "upstream_queue", "header_time", "body_rate", "send_rate",
 }
 
-// LimitLabel is the value of the label `limit`.
-func LimitLabel(l Limit) string { return limitLabels[l] }
+// String returns the value of the label `limit`.
+func (l Limit) String() string { return limitLabels[l] }
 
 // GatewayMetrics counts what belongs to the process rather than to a route or
 // an endpoint. All methods are safe for concurrent use and none allocates,

@@ -126,7 +126,7 @@ func (l *limit) wait(patience time.Duration) error {
 	if l.timeout > 0 && (patience <= 0 || l.timeout < patience) {
 		patience = l.timeout
 	}
-	w := waiters.Get().(*waiter) //nolint:errcheck // the pool has nothing else
+	w := waiters.Get().(*waiter)
 	l.push(w)
 	l.admit()
 	l.mu.Unlock()
