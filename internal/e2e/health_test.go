@@ -89,7 +89,7 @@ func TestRetryElsewhere(t *testing.T) {
 			t.Fatalf("request %d: status %d, body %q", i, r.Status, r.Body)
 		}
 	}
-	if v := testkit.Scrape(t, g.Admin).Value(t, `velocity_retries_total{route="both"}`); v == 0 {
+	if v := testkit.Scrape(t, g.Admin).Value(t, `velocity_retries_total{route="both",cause="connect_failure"}`); v == 0 {
 		t.Error("no retry was counted")
 	}
 }
