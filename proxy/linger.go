@@ -41,10 +41,23 @@ func (s *Server) linger(x *Exchange) {
 			return
 		}
 		if c, ok := client.(interface{ UnsafeConn() net.Conn }); ok {
-			if half, ok := c.UnsafeConn().(interface{ CloseWrite() error }); ok {
-				_ = half.CloseWrite() // fails only when closed
-			}
+			endWriting(c.UnsafeConn())
 		}
 		_, _ = io.Copy(io.Discard, client) // until the client has enough, or the time is over
 	}, func() {})
+}
+
+// endWriting ends the server's side of a connection, whatever wraps it.
+func endWriting(c net.Conn) {
+	for {
+		switch v := c.(type) {
+		case interface{ CloseWrite() error }:
+			_ = v.CloseWrite() // fails only when closed
+			return
+		case interface{ Unwrap() net.Conn }:
+			c = v.Unwrap()
+		default:
+			return
+		}
+	}
 }

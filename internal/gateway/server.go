@@ -48,7 +48,7 @@ func (s serverSettings) rest() time.Duration { return s.idle - s.stay() }
 
 // writeBuffer is the size of the buffer that answers are written through, in
 // bytes. What fits goes out in one system call. Idle connections have none.
-const writeBuffer = 16 << 10
+const writeBuffer = 20 << 10
 
 // ensureServer puts a server with the wanted settings behind the sockets.
 // Connections of the one before stay with it until they end.
