@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"io"
 	"reflect"
-	"unsafe"
+	"unsafe" //nolint:depguard // fields of fasthttp's that have no accessor; see bodyStreams
 
 	"github.com/valyala/fasthttp"
 )
@@ -71,7 +71,7 @@ func (w *bodyStreams) readerOf(stream io.Reader) *bufio.Reader {
 	if p == nil {
 		return nil
 	}
-	return *(**bufio.Reader)(unsafe.Add(p, w.reader)) //nolint:gosec // offset and type were checked by newBodyStreams
+	return *(**bufio.Reader)(unsafe.Add(p, w.reader))
 }
 
 // setEnded tells the stream where the reader stands: behind the body, so that
@@ -79,6 +79,6 @@ func (w *bodyStreams) readerOf(stream io.Reader) *bufio.Reader {
 // cannot be used again.
 func (w *bodyStreams) setEnded(stream io.Reader, ended bool) {
 	p := w.at(stream)
-	*(*bool)(unsafe.Add(p, w.eof)) = ended     //nolint:gosec // as above
-	*(*bool)(unsafe.Add(p, w.failed)) = !ended //nolint:gosec // as above
+	*(*bool)(unsafe.Add(p, w.eof)) = ended
+	*(*bool)(unsafe.Add(p, w.failed)) = !ended
 }

@@ -17,7 +17,7 @@ func (s *Server) Expect(ctx *fasthttp.RequestCtx) (status int) {
 		writeError(ctx, ErrNotReady, nil, nil)
 		return ErrNotReady.Status
 	}
-	status = ErrPanic.Status // should something panic
+	status = ErrPanic.Status //nolint:wastedassign // what is returned should something panic
 	defer s.recoverPanic(x)
 	x.start = time.Now() // fasthttp has not set that of this request yet
 	if d := x.snap.WriteTimeout; d > 0 {

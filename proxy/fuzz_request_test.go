@@ -52,8 +52,8 @@ func FuzzRequest(f *testing.F) {
 		route all /* upstream=u
 		route small /small upstream=u max-body=3
 		route get /get methods=GET upstream=u
-		route redirect /redirect
-		redirect redirect 301 path=/x`, b.url)
+		route away /redirect
+		redirect away 301 path=/x`, b.url)
 	server := s.newServer()
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		seen.reset()
@@ -108,8 +108,8 @@ func (saw meaning) means(sent meaning) bool {
 		saw.body == sent.body && maps.EqualFunc(saw.endToEnd(), sent.endToEnd(), slices.Equal)
 }
 
-func (m meaning) endToEnd() http.Header {
-	h := m.fields.Clone()
+func (saw meaning) endToEnd() http.Header {
+	h := saw.fields.Clone()
 	for _, list := range h["Connection"] {
 		for name := range strings.SplitSeq(list, ",") {
 			if name = strings.Trim(name, " \t"); !strings.EqualFold(name, "close") {

@@ -179,7 +179,7 @@ func (x *Exchange) race(h *hedge) error {
 		return err
 	}
 	if alone && err != nil {
-		x.countFailure(err)
+		_ = x.countFailure(err) // the hedge answers
 	}
 	x.takeHedge(h)
 	return nil

@@ -86,7 +86,7 @@ func TestTunnelKeepsBytes(t *testing.T) {
 		var clients sync.WaitGroup
 		for i := range tunnels {
 			clients.Go(func() {
-				rng := rand.New(rand.NewPCG(uint64(i), uint64(size))) //nolint:gosec // repeatable
+				rng := rand.New(rand.NewPCG(uint64(i), uint64(size)))
 				data := make([]byte, size)
 				for i := range data {
 					data[i] = byte(rng.Uint32())
@@ -150,7 +150,7 @@ func secureEcho(t *testing.T) (target string, pool *x509.CertPool) {
 			running.Go(func() {
 				defer nc.Close()
 				_ = nc.SetDeadline(time.Now().Add(patience))
-				c := tls.Server(nc, &tls.Config{Certificates: web.TLS.Certificates}) //nolint:gosec // a test's
+				c := tls.Server(nc, &tls.Config{Certificates: web.TLS.Certificates})
 				p := &peer{Conn: c, t: t, br: bufio.NewReaderSize(c, 64<<10)}
 				if _, ok := p.request(); ok {
 					p.write(agreement)

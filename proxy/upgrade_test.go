@@ -110,8 +110,9 @@ func TestHandshakes(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: got %q, want %q\n%s", name, got, want, head)
 		}
-		if strings.HasPrefix(got, "426") && !(strings.Contains(head, "\r\nSec-Websocket-Version: 13\r\n") &&
-			strings.Contains(head, "\r\nUpgrade: websocket\r\n") && strings.Contains(head, "\r\nConnection: Upgrade\r\n")) {
+		says := strings.Contains(head, "\r\nSec-Websocket-Version: 13\r\n") &&
+			strings.Contains(head, "\r\nUpgrade: websocket\r\n") && strings.Contains(head, "\r\nConnection: Upgrade\r\n")
+		if strings.HasPrefix(got, "426") && !says {
 			t.Errorf("%s: the answer does not say what would do: %q", name, head)
 		}
 		_ = c.Close()

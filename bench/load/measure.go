@@ -192,7 +192,7 @@ func countLines(path string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("count lines: %w", err)
 	}
-	defer file.Close() //nolint:errcheck // only read
+	defer file.Close()
 	var lines int64
 	reader := bufio.NewReaderSize(file, 1<<18)
 	for {

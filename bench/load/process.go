@@ -31,7 +31,7 @@ func launch(cpu int, env []string, stdout string, args ...string) (*process, err
 	if err != nil {
 		return nil, fmt.Errorf("open output of %s: %w", args[0], err)
 	}
-	defer out.Close() //nolint:errcheck // the child has its own descriptor; ours was never written to
+	defer out.Close()
 
 	p := &process{cmd: exec.Command("taskset", append([]string{"-c", strconv.Itoa(cpu)}, args...)...), ended: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), env...)

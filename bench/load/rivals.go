@@ -283,7 +283,7 @@ func freePorts(n int) (ports []int, err error) {
 		}
 		// Held until all are found, so that none is found twice.
 		defer func() { err = errors.Join(err, listener.Close()) }()
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port) //nolint:errcheck // the address of a TCP listener
+		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
 }

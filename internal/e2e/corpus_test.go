@@ -88,12 +88,12 @@ type corpusFile struct {
 }
 
 type corpusCase struct {
-	name, comment       string
-	send, seen, reply   string
-	halfClose, closes   bool
-	client              string // lines of "<"
-	fate                string
-	wantBytes, hasReply bool
+	name, comment     string
+	send, seen, reply string
+	halfClose, closes bool
+	client            string // lines of "<"
+	fate              string
+	hasReply          bool
 }
 
 // corpusForm is a line of a case.

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 	"time"
-	"unsafe"
+	"unsafe" //nolint:depguard // measures the layout
 )
 
 func TestLatencyBucketsHoldTheirTimes(t *testing.T) {

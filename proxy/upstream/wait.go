@@ -43,7 +43,7 @@ func (c *Conn) armLook(now time.Time) {
 	if !w.deadline.IsZero() && w.deadline.Before(w.look) {
 		w.look = w.deadline
 	}
-	_ = c.Conn.SetReadDeadline(w.look) // fails only when closed, which the read reports
+	_ = c.Conn.SetReadDeadline(w.look) //nolint:staticcheck // the socket's, not the method of Conn that waits through this; fails only when closed
 	if c.interrupted.Load() {
 		_ = c.SetDeadline(longAgo) // ours may have undone that of Interrupt
 	}

@@ -52,7 +52,7 @@ func TestGone(t *testing.T) {
 	}
 	f("plain", func(c net.Conn) net.Conn { return c })
 	f("wrapped", func(c net.Conn) net.Conn { return wrapper{wrapper{c}} })
-	f("TLS", func(c net.Conn) net.Conn { return tls.Server(c, new(tls.Config)) }) //nolint:gosec // never used
+	f("TLS", func(c net.Conn) net.Conn { return tls.Server(c, new(tls.Config)) })
 
 	near, far := net.Pipe()
 	_ = far.Close()
