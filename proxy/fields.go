@@ -196,13 +196,8 @@ func (f *fields) dropNominated() {
 		}
 		list := f.list[i].value
 		for len(list) > 0 {
-			item := list
-			if c := bytes.IndexByte(list, ','); c >= 0 {
-				item, list = list[:c], list[c+1:]
-			} else {
-				list = nil
-			}
-			item = syntax.TrimSpace(item)
+			var item []byte
+			item, list = syntax.CutItem(list)
 			if syntax.EqualFold(item, "close") || syntax.EqualFold(item, "keep-alive") || len(item) == 0 {
 				continue
 			}

@@ -44,13 +44,9 @@ func nominates(block, name []byte) bool {
 			continue
 		}
 		for len(list) > 0 {
-			item := list
-			if i := bytes.IndexByte(list, ','); i >= 0 {
-				item, list = list[:i], list[i+1:]
-			} else {
-				list = nil
-			}
-			if bytes.EqualFold(syntax.TrimSpace(item), name) {
+			var item []byte
+			item, list = syntax.CutItem(list)
+			if bytes.EqualFold(item, name) {
 				return true
 			}
 		}

@@ -139,13 +139,9 @@ func dropNominated(h *fasthttp.ResponseHeader, block []byte) {
 			continue
 		}
 		for len(list) > 0 {
-			item := list
-			if i := bytes.IndexByte(list, ','); i >= 0 {
-				item, list = list[:i], list[i+1:]
-			} else {
-				list = nil
-			}
-			if item = syntax.TrimSpace(item); !syntax.EqualFold(item, "close") && !syntax.EqualFold(item, "content-length") &&
+			var item []byte
+			item, list = syntax.CutItem(list)
+			if !syntax.EqualFold(item, "close") && !syntax.EqualFold(item, "content-length") &&
 				!syntax.EqualFold(item, "transfer-encoding") {
 				h.DelBytes(item)
 			}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"crypto/sha1" //nolint:gosec // what RFC 6455 section 4.2.2 asks for; it protects nothing
 	"encoding/base64"
 	"fmt"
@@ -42,13 +41,8 @@ type upgrade struct {
 // there is none.
 func (p *UpgradePolicy) choose(list []byte) string {
 	for len(list) > 0 {
-		item := list
-		if i := bytes.IndexByte(list, ','); i >= 0 {
-			item, list = list[:i], list[i+1:]
-		} else {
-			list = nil
-		}
-		item = syntax.TrimSpace(item)
+		var item []byte
+		item, list = syntax.CutItem(list)
 		for _, name := range p.Protocols {
 			if syntax.EqualFold(item, name) {
 				return name

@@ -81,16 +81,21 @@ func EqualName(b []byte, name string) bool {
 	return true
 }
 
+// CutItem takes the first member off a comma-separated list, trimmed. It is
+// empty where the list has nothing between commas.
+func CutItem(list []byte) (item, rest []byte) {
+	item, rest, _ = bytes.Cut(list, comma)
+	return TrimSpace(item), rest
+}
+
+var comma = []byte(",")
+
 // ListHas reports whether a comma-separated list has the lower-case member.
 func ListHas(list []byte, member string) bool {
 	for len(list) > 0 {
-		item := list
-		if i := bytes.IndexByte(list, ','); i >= 0 {
-			item, list = list[:i], list[i+1:]
-		} else {
-			list = nil
-		}
-		if EqualFold(TrimSpace(item), member) {
+		var item []byte
+		item, list = CutItem(list)
+		if EqualFold(item, member) {
 			return true
 		}
 	}
