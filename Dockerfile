@@ -19,7 +19,7 @@ LABEL org.opencontainers.image.title="Velocity" \
 # For TLS to upstreams and identity providers.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/velocity /velocity
-COPY configs/gateway.yaml /etc/velocity/gateway.yaml
+COPY configs/gateway.yaml configs/routes.yaml /etc/velocity/
 # By number, so that Kubernetes can see that it is not root.
 USER 65532:65532
 # The gateway, and the admin API, which listens on loopback unless the configuration says otherwise.

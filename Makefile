@@ -60,7 +60,7 @@ test: build test-setup vet ## Run everything: vet, all tests with the race detec
 
 .PHONY: test-unit
 test-unit: test-setup ## Run the tests that need no binary and no other process
-	CGO_ENABLED=1 go test -race -shuffle=on $$(go list ./... | grep -v /internal/e2e)
+	CGO_ENABLED=1 go test -race -shuffle=on $$(go list ./... | grep -v -e /internal/e2e -e /docs)
 
 .PHONY: test-integration
 test-integration: build test-setup ## Run the end-to-end tests against the built binary
@@ -143,7 +143,7 @@ go-version:
 # The race detector is C code: it needs a compiler and the C library's headers.
 .PHONY: test-setup
 test-setup: go-version
-	@scripts/require gcc git
+	@scripts/require gcc git curl
 
 $(GOLANGCI_LINT): | go-version
 	@scripts/tool $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
