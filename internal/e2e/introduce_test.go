@@ -144,10 +144,14 @@ func TestProxyProtocolToUpstreams(t *testing.T) {
 	}
 
 	// A reload follows the option.
-	testkit.ReplaceFile(t, file, strings.Replace(document, "proxy_protocol: v1", "pool: {keep_alive: true}", 1))
-	g.Signal(t, syscall.SIGHUP)
-	testkit.Eventually(t, testkit.Patience, "a request without a header", func() bool {
-		_, got, err := over(dial(t, "tcp", addresses[1]), "", "/v1")
-		return err == nil && strings.HasPrefix(got, "none")
-	})
+	for _, now := range []struct{ option, begins string }{
+		{"proxy_protocol: v2", "v2 [::1]:"}, {"pool: {keep_alive: true}", "none"},
+	} {
+		testkit.ReplaceFile(t, file, strings.Replace(document, "proxy_protocol: v1", now.option, 1))
+		g.Signal(t, syscall.SIGHUP)
+		testkit.Eventually(t, testkit.Patience, "a request under "+now.option, func() bool {
+			_, got, err := over(dial(t, "tcp", addresses[1]), "", "/v1")
+			return err == nil && strings.HasPrefix(got, now.begins)
+		})
+	}
 }
