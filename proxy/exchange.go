@@ -216,6 +216,24 @@ func wellFormedID(id []byte) bool {
 // the one they forwarded.
 func (x *Exchange) ClientIP() netip.Addr { return x.client }
 
+// ends returns the two ends of the client's connection, for a PROXY header. A
+// client that a trusted proxy named has no port that we know, and who came over
+// a Unix socket reached no address: zeros stand for those.
+func (x *Exchange) ends() (client, local netip.AddrPort) {
+	client = x.peer
+	if x.client != x.peer.Addr() {
+		client = netip.AddrPortFrom(x.client, 0)
+	}
+	if a, ok := x.Ctx.LocalAddr().(*net.TCPAddr); ok {
+		return client, a.AddrPort()
+	}
+	nowhere := netip.IPv6Unspecified()
+	if x.client.Is4() {
+		nowhere = netip.IPv4Unspecified()
+	}
+	return client, netip.AddrPortFrom(nowhere, 0)
+}
+
 // Method returns the request's method.
 func (x *Exchange) Method() []byte { return x.Ctx.Method() }
 

@@ -137,11 +137,25 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 
 // connect leases a connection for an attempt. One that may switch protocols is
 // not the pool's.
-func (x *Exchange) connect(ep *upstream.Endpoint, limit time.Duration) (*upstream.Conn, error) {
+func (x *Exchange) connect(ep *upstream.Endpoint, limit time.Duration) (conn *upstream.Conn, err error) {
 	if x.upgrade.protocol != "" {
-		return ep.Dial(limit)
+		conn, err = ep.Dial(limit)
+	} else {
+		conn, err = ep.Acquire(limit)
 	}
-	return ep.Acquire(limit)
+	if err != nil || !ep.Introduces() {
+		return conn, err
+	}
+	var by time.Time
+	if limit > 0 {
+		by = x.sent.Add(limit)
+	}
+	client, local := x.ends()
+	if err := conn.Introduce(client, local, by); err != nil {
+		conn.Release(false)
+		return nil, err
+	}
+	return conn, nil
 }
 
 // exchangeHeads sends the request and reads the reply's header.

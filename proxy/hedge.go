@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"math"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -63,6 +64,8 @@ type hedge struct {
 	sent     time.Time
 	deadline time.Time // zero for none
 	isHead   bool
+	client   netip.AddrPort // and local are for an endpoint that Introduces
+	local    netip.AddrPort
 	begun    bool   // something was written
 	reused   bool   // conn served a request before
 	request  []byte // head and body
@@ -146,6 +149,9 @@ func (x *Exchange) beginHedge() *hedge {
 	h.first, h.upstream, h.endpoint, h.server = x.conn, u, ep, x.server
 	h.shard, h.sent, h.isHead = x.shard(), now, x.Ctx.IsHead()
 	h.deadline = x.replyDeadline(now)
+	if ep.Introduces() {
+		h.client, h.local = x.ends()
+	}
 	x.writeHead(ep) // over the first attempt's, which was sent
 	h.request = x.appendBody(append(h.request[:0], x.head...))
 	x.attempts++
@@ -277,6 +283,12 @@ func (h *hedge) ask() (err error) {
 	conn, err := h.endpoint.Acquire(limit)
 	if err != nil {
 		return err
+	}
+	if h.endpoint.Introduces() {
+		if err := conn.Introduce(h.client, h.local, h.deadline); err != nil {
+			conn.Release(false)
+			return err
+		}
 	}
 	h.endpoint.Metrics.Connected(h.shard, conn.Reused())
 	if err := h.connected(conn); err != nil {

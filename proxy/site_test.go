@@ -185,6 +185,7 @@ func (silent) Printf(string, ...any) {}
 //	limits read=D write=D         the snapshot's time limits
 //	hygiene max=N uri=N underscores=reject
 //	upstream NAME TARGET… max=N wait=D connect=D no-keep-alive weights=N,N
+//	      proxy-protocol=N
 //	route NAME PATH methods=M,M host=… upstream=… to-host=… strip=… template=…
 //	      pattern=… replace=… slashes=keep timeout=D reply=D max-body=N, and see
 //	      retryPolicy and hedgePolicy
@@ -262,7 +263,7 @@ func (s *site) addUpstream(w line) {
 	s.t.Helper()
 	settings := upstream.Settings{
 		ConnectTimeout: w.duration("connect"), MaxConnections: w.int("max", 0), MaxWait: w.duration("wait"),
-		DisableKeepAlive: w.has("no-keep-alive"),
+		DisableKeepAlive: w.has("no-keep-alive"), ProxyProtocol: w.int("proxy-protocol", 0),
 	}
 	weights := w.split("weights")
 	var endpoints []*upstream.Endpoint

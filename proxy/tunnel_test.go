@@ -171,8 +171,13 @@ func secureEcho(t *testing.T) (target string, pool *x509.CertPool) {
 // trust replaces an upstream's endpoint by one that trusts a pool.
 func (s *site) trust(name, target string, pool *x509.CertPool) {
 	s.t.Helper()
-	e, err := upstream.NewEndpoint(target, balancer.NewEndpoint(1, true), s.registry.Endpoint(name, target),
-		upstream.Settings{TLS: &tls.Config{RootCAs: pool, ServerName: "example.com", MinVersion: tls.VersionTLS12}})
+	s.point(name, target, upstream.Settings{TLS: &tls.Config{RootCAs: pool, ServerName: "example.com", MinVersion: tls.VersionTLS12}})
+}
+
+// point replaces an upstream's endpoint by one of other settings.
+func (s *site) point(name, target string, settings upstream.Settings) {
+	s.t.Helper()
+	e, err := upstream.NewEndpoint(target, balancer.NewEndpoint(1, true), s.registry.Endpoint(name, target), settings)
 	if err != nil {
 		s.t.Fatal(err)
 	}

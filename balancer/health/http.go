@@ -46,6 +46,11 @@ func (httpProber) Probe(ctx context.Context, probe Probe, target Target) error {
 	// From here on everything is reading and writing, which this cuts off.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
+	if target.Preface != "" {
+		if _, err := io.WriteString(conn, target.Preface); err != nil {
+			return fmt.Errorf("send preface: %w", err)
+		}
+	}
 	if base.Scheme == "https" {
 		return exchange(tls.Client(conn, tlsConfig(target.TLS, base.Hostname())), request, probe)
 	}

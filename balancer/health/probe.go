@@ -87,6 +87,7 @@ type Target struct {
 	URL      string // scheme, host and port: http://127.0.0.1:3000
 	Endpoint *balancer.Endpoint
 	TLS      *tls.Config // for https; nil verifies against the system's roots
+	Preface  string      // bytes to send before all else, TLS included; usually none
 }
 
 // Prober sends one probe. The probe has all defaults filled in; the context ends

@@ -35,6 +35,12 @@ func (u *Upstream) check(s scope) {
 	if s.has("tls") && !secure {
 		s.problem("tls", "has no effect: no target is https")
 	}
+	if u.ProxyProtocol != "" {
+		if s.below("pool").has("keep_alive") && u.Pool.KeepAlive {
+			s.problem("pool.keep_alive", "cannot be true beside proxy_protocol: the header names one client, so a connection carries one request")
+		}
+		u.Pool.KeepAlive = false
+	}
 	if u.TLS.CAFile != "" {
 		checkCAFile(s, "tls.ca_file", &u.TLS.CAFile)
 	}

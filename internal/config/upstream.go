@@ -52,6 +52,12 @@ type Upstream struct {
 	// verified.
 	TLS UpstreamTLS `yaml:"tls"`
 
+	// ProxyProtocol begins every connection to a server with a PROXY header of
+	// this version, `v1` or `v2`, that names the client. It speaks for the whole
+	// connection, so each carries one request only: `pool.keep_alive` is off.
+	// Absent, none is sent.
+	ProxyProtocol string `yaml:"proxy_protocol" enum:"v1,v2"`
+
 	// Origin is where the upstream was written.
 	Origin Origin `yaml:"-"`
 }

@@ -206,7 +206,7 @@ func (g *Gateway) watchHealth(p *plan) {
 		}
 		targets := make([]health.Target, len(u.state.Endpoints))
 		for i, e := range u.state.Endpoints {
-			targets[i] = health.Target{URL: e.Target, Endpoint: e.Live, TLS: e.TLSConfig()}
+			targets[i] = health.Target{URL: e.Target, Endpoint: e.Live, TLS: e.TLSConfig(), Preface: e.ProbePreface()}
 		}
 		g.checker.Set(u.upstream.Name(), *u.probe, targets)
 	}

@@ -229,6 +229,7 @@ func transportSettings(c *config.Upstream) (upstream.Settings, string, error) {
 		IdleTimeout:      time.Duration(c.Pool.IdleTimeout),
 		MaxLifetime:      time.Duration(c.Pool.MaxLifetime),
 		DisableKeepAlive: !c.Pool.KeepAlive,
+		ProxyProtocol:    proxyVersion(c.ProxyProtocol),
 	}
 	var ca []byte
 	if c.TLS.CAFile != "" || c.TLS.ServerName != "" {
@@ -244,9 +245,19 @@ func transportSettings(c *config.Upstream) (upstream.Settings, string, error) {
 			return s, "", errors.New("read ca_file: no PEM certificate in " + c.TLS.CAFile)
 		}
 	}
-	fingerprint := fmt.Sprint(s.ConnectTimeout, s.MaxConnections, s.MaxWait, s.IdleTimeout, s.MaxLifetime, s.DisableKeepAlive,
+	fingerprint := fmt.Sprint(s.ConnectTimeout, s.MaxConnections, s.MaxWait, s.IdleTimeout, s.MaxLifetime, s.DisableKeepAlive, s.ProxyProtocol,
 		c.TLS.ServerName, string(ca))
 	return s, fingerprint, nil
+}
+
+func proxyVersion(text string) int {
+	switch text {
+	case "v1":
+		return 1
+	case "v2":
+		return 2
+	}
+	return 0
 }
 
 // buildRoutes compiles the routes and the table over them.

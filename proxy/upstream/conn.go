@@ -17,6 +17,7 @@ type Conn struct {
 
 	endpoint *Endpoint
 	born     time.Time
+	dialled  time.Duration // how long that took
 	give     func(reuse bool)
 	reused   bool
 	br       *bufio.Reader // only while leased

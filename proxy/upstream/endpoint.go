@@ -40,6 +40,10 @@ type Settings struct {
 	MaxLifetime time.Duration
 	// DisableKeepAlive uses each connection for one request.
 	DisableKeepAlive bool
+	// ProxyProtocol is the version of the PROXY header that each connection
+	// begins with, 1 or 2. It names one client, so it implies
+	// DisableKeepAlive. Zero sends none.
+	ProxyProtocol int
 	// TLS is used when the target's scheme is https. It is not modified.
 	TLS *tls.Config
 }
@@ -101,6 +105,9 @@ func NewEndpoint(target string, live *balancer.Endpoint, m *telemetry.EndpointMe
 	} else {
 		e.settings.TLS = nil
 	}
+	if s.ProxyProtocol != 0 {
+		e.settings.DisableKeepAlive = true
+	}
 	idle := s.IdleTimeout
 	if idle <= 0 {
 		idle = forever // fasthttp would take zero for its own default
@@ -118,7 +125,7 @@ func NewEndpoint(target string, live *balancer.Endpoint, m *telemetry.EndpointMe
 }
 
 // dial opens a connection. timeout, when positive, is what is left of the
-// attempt's time.
+// attempt's time. One to be introduced has its TLS handshake after that.
 func (e *Endpoint) dial(_ string, timeout time.Duration) (net.Conn, error) {
 	if limit := e.settings.ConnectTimeout; limit > 0 && (timeout <= 0 || timeout > limit) {
 		timeout = limit
@@ -129,19 +136,24 @@ func (e *Endpoint) dial(_ string, timeout time.Duration) (net.Conn, error) {
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
+	began := time.Now()
 	nc, err := e.dialer.DialContext(ctx, "tcp", e.Address)
 	if err != nil {
 		return nil, err
 	}
 	c := &Conn{Conn: nc, endpoint: e, born: time.Now()}
+	c.dialled = c.born.Sub(began)
 	c.watch(nc)
 	if e.settings.TLS != nil {
 		tc := tls.Client(nc, e.settings.TLS)
+		c.Conn = tc
+		if e.Introduces() {
+			return c, nil
+		}
 		if err := tc.HandshakeContext(ctx); err != nil {
 			nc.Close()
 			return nil, err
 		}
-		c.Conn = tc
 	}
 	return c, nil
 }
