@@ -51,6 +51,12 @@ func RSS(tb testing.TB, pid int) int64 {
 	return status(tb, pid, "VmRSS") << 10
 }
 
+// PeakRSS returns the most memory that a process has had resident, in bytes.
+func PeakRSS(tb testing.TB, pid int) int64 {
+	tb.Helper()
+	return status(tb, pid, "VmHWM") << 10
+}
+
 // Threads returns the number of threads of a process.
 func Threads(tb testing.TB, pid int) int64 {
 	tb.Helper()
