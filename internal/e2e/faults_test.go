@@ -538,3 +538,31 @@ func TestClientNeverReads(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowEndpoint has an endpoint pause inside a large body for longer than a client may: the
+// client is not to blame, and gets all of it.
+func TestSlowEndpoint(t *testing.T) {
+	b := block(t)
+	up := newWire(t, func(c *net.TCPConn, r *bufio.Reader) {
+		for {
+			if _, err := http.ReadRequest(r); err != nil {
+				return
+			}
+			if _, err := fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", 3*len(b)); err != nil {
+				return
+			}
+			for range 3 {
+				<-time.After(700 * time.Millisecond)
+				if _, err := c.Write(b); err != nil {
+					return
+				}
+			}
+		}
+	})
+	g := up.front(t, "write_timeout: 300ms, ", "")
+	l := rest(t, g, up)
+	if r := testkit.Get(t, g.Addr, "/"); r.Status != 200 || r.Body != strings.Repeat(string(b), 3) {
+		t.Errorf("the client got %d and %d bytes, not those that were sent", r.Status, len(r.Body))
+	}
+	l.regained(t)
+}
