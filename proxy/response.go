@@ -252,21 +252,24 @@ func tcpOf(c net.Conn) *net.TCPConn {
 // limits see progress. What is buffered already goes first.
 func (s *stream) splice(client *net.TCPConn) error {
 	x := s.x
-	if n := x.conn.Buffered(); n > 0 {
-		if err := s.pumpUpTo(client, int64(n), false); err != nil {
-			return err
-		}
-	}
 	for x.conn.Left() > 0 {
+		if n := min(int64(x.conn.Buffered()), x.conn.Left()); n > 0 {
+			if err := s.pumpUpTo(client, n, false); err != nil {
+				return err
+			}
+			continue
+		}
 		began := time.Now()
 		x.extendReplyDeadline(began)
-		s.awaitClient(began, 0)
-		n, err := x.conn.Splice(client, splicePart)
+		until := s.awaitClient(began, int(min(splicePart, x.conn.Left())))
+		n, err := x.conn.Splice(client, splicePart, until)
 		x.bytesOut += n
 		switch {
-		case err == nil && n > 0:
+		case err == nil && (n > 0 || x.conn.Buffered() > 0):
 		case err == nil:
 			return s.fail(upstream.ErrTruncated)
+		case errors.Is(err, os.ErrDeadlineExceeded) && !until.IsZero() && !time.Now().Before(until):
+			return s.giveUp(err) // with what the kernel had taken for the client
 		case n > 0 && errors.Is(err, os.ErrDeadlineExceeded):
 			// Slow, but moving: the time limit is on the next bytes. It may
 			// not run past the route's.
@@ -283,8 +286,9 @@ func (s *stream) splice(client *net.TCPConn) error {
 	return nil
 }
 
-// splicePart is the most that one call moves, in bytes.
-const splicePart = 1 << 20
+// splicePart is the most that one call moves, in bytes. The client has its time limit for
+// all of it, so it is not larger than a slow client can take meanwhile.
+const splicePart = 64 << 10
 
 // pump copies the body through a pooled buffer, each part as a chunk if asked.
 func (s *stream) pump(client net.Conn, chunked bool) error { return s.pumpUpTo(client, -1, chunked) }
@@ -361,20 +365,21 @@ func (s *stream) giveUp(err error) error {
 	return err
 }
 
-// awaitClient gives the client its time to take the next n bytes, none when it
-// is not known how many there will be: the write timeout, less if they take
-// longer than that at the least rate.
-func (s *stream) awaitClient(now time.Time, n int) {
+// awaitClient gives the client its time to take the next n bytes, and returns its end: the
+// write timeout, less if that many bytes take less at the least rate; zero for no limit.
+func (s *stream) awaitClient(now time.Time, n int) (until time.Time) {
 	snap := s.x.snap
 	limit := snap.WriteTimeout
 	if rate := snap.SendRate; rate.Bytes > 0 {
-		if d := rate.forBytes(n); limit <= 0 || n > 0 && d < limit {
+		if d := rate.forBytes(n); limit <= 0 || d < limit {
 			limit = d
 		}
 	}
 	if limit > 0 {
-		_ = s.x.Ctx.Conn().SetWriteDeadline(now.Add(limit)) // a closed connection fails the write
+		until = now.Add(limit)
+		_ = s.x.Ctx.Conn().SetWriteDeadline(until) // a closed connection fails the write
 	}
+	return until
 }
 
 // lags notes that the client took n bytes while the endpoint had more, and

@@ -65,11 +65,13 @@ func newWire(t *testing.T, serve func(c *net.TCPConn, r *bufio.Reader)) *wire {
 	return w
 }
 
-// front is a gateway with one route, named all, to the upstream.
-func (w *wire) front(t *testing.T, server string) *testkit.Process {
+// front is a gateway with one route, named all, to the upstream. It does not keep idle
+// connections for long, so that a test can see the last one go.
+func (w *wire) front(t *testing.T, server, upstream string) *testkit.Process {
 	t.Helper()
 	g, _ := start(t, strings.Replace(settings, "server: {", "server: {"+server, 1)+
-		"upstreams: [{name: up, targets: [{url: \"http://"+w.addr+"\"}]}]\nroutes: [{name: all, path: /*, upstream: up}]\n")
+		"upstreams: [{name: up, "+upstream+"pool: {idle_timeout: 250ms}, targets: [{url: \"http://"+w.addr+"\"}]}]\n"+
+		"routes: [{name: all, path: /*, upstream: up}]\n")
 	return g
 }
 
@@ -142,7 +144,7 @@ func TestLargeStreams(t *testing.T) {
 			}
 		}
 	})
-	g := up.front(t, "")
+	g := up.front(t, "", "")
 	for _, f := range []struct {
 		name    string
 		blocks  int
@@ -290,7 +292,7 @@ func TestServerSentEvents(t *testing.T) {
 			accepted <- c
 		}
 	})
-	g := up.front(t, "")
+	g := up.front(t, "", "")
 	client := func(addr string) *events {
 		c := testkit.Dial(t, addr)
 		return &events{t: t, c: c, r: bufio.NewReader(c), accepted: accepted}
@@ -380,7 +382,7 @@ func TestBackPressure(t *testing.T) {
 			t.Errorf("%s: the upstream got %v", request.URL.Path, err)
 		}
 	})
-	g := up.front(t, "")
+	g := up.front(t, "", "")
 	idle := testkit.RSS(t, g.PID())
 	most := kernelBuffer(t, "tcp_rmem") + kernelBuffer(t, "tcp_wmem") + 1<<20 // the test's own are small
 	for _, path := range paths {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -153,15 +154,19 @@ func (c *Conn) ReadBuffered(resp *fasthttp.Response) error {
 
 // Splice moves up to n bytes of a Fixed body to dst without copying them
 // through user space where the system can, and returns how many it moved. Both
-// ends must be plain TCP and nothing may be buffered.
-func (c *Conn) Splice(dst *net.TCPConn, n int64) (int64, error) {
+// ends must be plain TCP and nothing may be buffered. until is dst's write
+// deadline, zero for none: once it is over, what was taken for dst is lost, and the
+// body cannot go on. If the endpoint has nothing for a while, Splice waits for it and leaves
+// what comes buffered, so that dst is not held to that time.
+func (c *Conn) Splice(dst *net.TCPConn, n int64, until time.Time) (int64, error) {
 	c.spliced = io.LimitedReader{R: c.Conn, N: min(n, c.body.left)}
 	moved, err := dst.ReadFrom(&c.spliced)
-	for err != nil && moved == 0 {
-		if err = c.putOff(err); err != nil {
-			break
+	if err != nil && moved == 0 && (until.IsZero() || time.Now().Before(until)) {
+		if err = c.putOff(err); err == nil {
+			if _, err = c.br.Peek(1); err != nil {
+				err = c.readError(err, ErrTruncated)
+			}
 		}
-		moved, err = dst.ReadFrom(&c.spliced)
 	}
 	c.body.left -= moved
 	if c.body.left == 0 {
