@@ -181,7 +181,8 @@ func (f *corpusFile) play(t *testing.T, wantBytes bool) {
 		if wantBytes {
 			client = describe(raw)
 		}
-		seen := strings.ReplaceAll(mask(encode(u.seen(t, c))), u.addr, "<upstream>")
+		shown := func(bytes string) string { return strings.ReplaceAll(mask(encode(bytes)), u.addr, "<upstream>") }
+		seen := shown(u.seen(t, c, func(bytes string) bool { return *update || shown(bytes) == c.seen }))
 		fate := "unused"
 		if u.requests() > 0 {
 			// The next request shows whether the connection is used again.
