@@ -173,7 +173,7 @@ func TestIntroduceOverTLS(t *testing.T) {
 	pool.AddCert(web.Certificate())
 	b := newBackend(t, func(p *peer) {
 		header := p.introduction()
-		tc := tls.Server(buffered{p.Conn, p.br}, &tls.Config{Certificates: web.TLS.Certificates}) //nolint:gosec // a test's
+		tc := tls.Server(buffered{p.Conn, p.br}, &tls.Config{Certificates: web.TLS.Certificates})
 		p.Conn, p.br = tc, bufio.NewReader(tc)
 		if _, ok := p.request(); ok {
 			p.reply(header)
