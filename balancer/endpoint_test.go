@@ -8,11 +8,11 @@ import (
 
 func TestEndpointFlags(t *testing.T) {
 	e := NewEndpoint(7, false)
-	f := func(up, draining, available bool, weight int) {
+	f := func(up, retired, available bool, weight int) {
 		t.Helper()
-		if e.Up() != up || e.Draining() != draining || e.Available() != available || e.Weight() != weight {
-			t.Errorf("up %v, draining %v, available %v, weight %d; want %v, %v, %v, %d",
-				e.Up(), e.Draining(), e.Available(), e.Weight(), up, draining, available, weight)
+		if e.Up() != up || e.Retired() != retired || e.Available() != available || e.Weight() != weight {
+			t.Errorf("up %v, retired %v, available %v, weight %d; want %v, %v, %v, %d",
+				e.Up(), e.Retired(), e.Available(), e.Weight(), up, retired, available, weight)
 		}
 	}
 	f(false, false, false, 7)
@@ -25,12 +25,52 @@ func TestEndpointFlags(t *testing.T) {
 	f(true, false, true, MaxWeight)
 	e.SetWeight(-1)
 	f(true, false, true, 0)
-	e.Drain()
+	e.Retire()
 	f(true, true, false, 0)
 	e.SetUp(false)
 	f(false, true, false, 0)
 	e.SetUp(true)
 	f(true, true, false, 0)
+}
+
+// TestEndpointKeptAway: each of what may keep traffic away does so by itself, and
+// taking it back leaves the others in place.
+func TestEndpointKeptAway(t *testing.T) {
+	changes := map[string]func(e *Endpoint, away bool){
+		"down":    func(e *Endpoint, away bool) { e.SetUp(!away) },
+		"ejected": func(e *Endpoint, away bool) { e.SetEjected(away) },
+		"broken":  func(e *Endpoint, away bool) { e.SetBroken(away) },
+		"drained": func(e *Endpoint, away bool) { e.SetMode(map[bool]Mode{true: Drained}[away]) },
+		"disabled": func(e *Endpoint, away bool) {
+			e.SetMode(Drained)
+			e.SetMode(map[bool]Mode{true: Disabled}[away])
+		},
+	}
+	for name, change := range changes {
+		e := NewEndpoint(8, true)
+		change(e, true)
+		if e.Available() || e.share() != 0 || e.Weight() != 8 || e.Ramp() != FullRamp {
+			t.Errorf("%s: available %v, share %d, weight %d, ramp %d", name, e.Available(), e.share(), e.Weight(), e.Ramp())
+		}
+		change(e, false)
+		if !e.Available() || e.share() != 8 {
+			t.Errorf("no longer %s: available %v, share %d", name, e.Available(), e.share())
+		}
+	}
+}
+
+func TestEndpointRamp(t *testing.T) {
+	e := NewEndpoint(100, true)
+	for _, c := range []struct {
+		weight, ramp int
+		share        uint64
+	}{{100, FullRamp, 100}, {100, FullRamp / 2, 50}, {100, 0, 1}, {1, 1, 1}, {0, FullRamp / 2, 0}, {MaxWeight, 1000, MaxWeight}} {
+		e.SetWeight(c.weight)
+		e.SetRamp(c.ramp)
+		if e.share() != c.share {
+			t.Errorf("weight %d, ramp %d: share %d, want %d", c.weight, c.ramp, e.share(), c.share)
+		}
+	}
 }
 
 // TestEndpointConcurrentChanges: changes of weight and flags, which share a word,
@@ -54,11 +94,11 @@ func TestEndpointConcurrentChanges(t *testing.T) {
 			e.Begin()
 			e.End()
 		}
-		e.Drain()
+		e.Retire()
 	})
 	wait.Wait()
-	if e.Weight() != 9999 || !e.Up() || !e.Draining() || e.InFlight() != 10_000 {
-		t.Errorf("weight %d, up %v, draining %v, in flight %d", e.Weight(), e.Up(), e.Draining(), e.InFlight())
+	if e.Weight() != 9999 || !e.Up() || !e.Retired() || e.InFlight() != 10_000 {
+		t.Errorf("weight %d, up %v, retired %v, in flight %d", e.Weight(), e.Up(), e.Retired(), e.InFlight())
 	}
 }
 

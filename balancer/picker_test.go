@@ -80,7 +80,7 @@ func TestPickNothing(t *testing.T) {
 			f("all of weight 0", fleet(n, 0), nil)
 			draining := fleet(n, 1)
 			for _, e := range draining {
-				e.Drain()
+				e.Retire()
 			}
 			f("all draining", draining, nil)
 		}
@@ -97,7 +97,7 @@ func TestPickNothing(t *testing.T) {
 func TestPickTheOnlyOne(t *testing.T) {
 	exclude := []func(*Endpoint){
 		func(e *Endpoint) { e.SetUp(false) },
-		func(e *Endpoint) { e.Drain() },
+		func(e *Endpoint) { e.Retire() },
 		func(e *Endpoint) { e.SetWeight(0) },
 	}
 	forAlgorithms(t, func(t *testing.T, algorithm string) {
@@ -244,7 +244,7 @@ func TestPickSpreadsAbsentShare(t *testing.T) {
 		f("weight changed")
 		endpoints[2].SetWeight(0)
 		f("weight 0")
-		endpoints[4].Drain()
+		endpoints[4].Retire()
 		f("draining")
 	})
 }

@@ -71,7 +71,7 @@ func TestRetryTried(t *testing.T) {
 		t.Errorf("got %d after %d attempts, want 502 after 3", status, s.last().Attempts)
 	}
 	for _, e := range s.upstreams["u"].State().Endpoints {
-		e.Live.Drain()
+		e.Live.Retire()
 	}
 	if status, answer := s.ask("GET", "/", ""); status != 503 || s.last().Reason != "no_healthy_endpoint" || s.last().Attempts != 0 {
 		t.Errorf("without endpoints: got %d %s, %+v", status, answer, s.last())
@@ -369,7 +369,7 @@ func TestDraining(t *testing.T) {
 	c := s.dial()
 	c.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 	<-arrived
-	e.Live.Drain()
+	e.Live.Retire()
 	if status, _ := s.during("GET", "/"); status != 503 {
 		t.Errorf("a draining endpoint was picked: %d", status)
 	}

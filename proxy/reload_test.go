@@ -33,11 +33,11 @@ func TestPickAfterReload(t *testing.T) {
 	f("replaced", "after", func(s *site, old *upstream.State) {
 		s.upstreams["u"].Set(s.upstreams["v"].State())
 		swap(s)
-		old.Endpoints[0].Live.Drain()
+		old.Endpoints[0].Live.Retire()
 	})
 	f("gone with its route", "before", func(s *site, old *upstream.State) {
 		swap(s)
-		old.Endpoints[0].Live.Drain()
+		old.Endpoints[0].Live.Retire()
 	})
 }
 
@@ -51,7 +51,7 @@ func TestPickOfRetired(t *testing.T) {
 			live := s.upstreams["u"].State().Endpoints[0].Live
 			live.SetUp(up)
 			if drain {
-				live.Drain()
+				live.Retire()
 			}
 			if reloaded {
 				next := *s.snapshot

@@ -368,7 +368,7 @@ func TestTunnelOutlivesSnapshot(t *testing.T) {
 	next.Sinks = append(next.Sinks, after)
 	s.proxy.Swap(&next)
 	for _, e := range s.upstreams["u"].State().Endpoints {
-		e.Live.Drain()
+		e.Live.Retire()
 		e.CloseIdle()
 	}
 	if n := s.proxy.Upgrades(); n != 50 {

@@ -233,7 +233,7 @@ func (g *Gateway) retire(p *plan) {
 	}
 	for key, e := range g.living.endpoints {
 		if wanted.endpoints[key] == nil {
-			e.Live.Drain()
+			e.Live.Retire()
 			e.CloseIdle()
 		}
 	}

@@ -27,8 +27,8 @@ func TestReloadKeepsTheConnections(t *testing.T) {
 	testkit.Get(t, g.addr, "/a")
 	g.reload(t, proxying(up, ", weight: 5}], balance: {algorithm: round_robin}"))
 	testkit.Get(t, g.addr, "/a")
-	if after := g.endpoint(t); after != before || after.Live.Weight() != 5 || after.Live.Draining() {
-		t.Errorf("endpoint %p became %p with weight %d, draining %v", before, after, after.Live.Weight(), after.Live.Draining())
+	if after := g.endpoint(t); after != before || after.Live.Weight() != 5 || after.Live.Retired() {
+		t.Errorf("endpoint %p became %p with weight %d, draining %v", before, after, after.Live.Weight(), after.Live.Retired())
 	}
 	if n := up.Accepted(); n != 1 {
 		t.Errorf("%d connections to the upstream, want 1", n)
@@ -53,9 +53,9 @@ func TestRemovedEndpointDrains(t *testing.T) {
 	if r := testkit.Get(t, g.addr, "/a"); r.Body != "next\n" {
 		t.Errorf("a new request went to %q", r.Body)
 	}
-	if open, idle := gone.Connections(); !gone.Live.Draining() || gone.Live.InFlight() != 1 || open != 1 || idle != 0 {
+	if open, idle := gone.Connections(); !gone.Live.Retired() || gone.Live.InFlight() != 1 || open != 1 || idle != 0 {
 		t.Errorf("the endpoint that is gone: draining %v, %d in flight, %d connections open, %d idle",
-			gone.Live.Draining(), gone.Live.InFlight(), open, idle)
+			gone.Live.Retired(), gone.Live.InFlight(), open, idle)
 	}
 	old.Release()
 	if r := slow.Receive(t, "GET"); r.Body != "old\n" {

@@ -207,7 +207,7 @@ func (g *Gateway) Upstreams() []admin.Upstream {
 func endpointView(e *upstream.Endpoint, since time.Time, checks []health.Status) admin.Endpoint {
 	open, idle := e.Connections()
 	v := admin.Endpoint{
-		URL: e.Target, Weight: e.Live.Weight(), Up: e.Live.Up(), Since: since, Draining: e.Live.Draining(),
+		URL: e.Target, Weight: e.Live.Weight(), Up: e.Live.Up(), Since: since, Draining: e.Live.Retired(),
 		InFlight: e.Live.InFlight(), Connections: admin.Connections{Open: open, Idle: idle},
 	}
 	for _, c := range checks {

@@ -60,7 +60,7 @@ func (c *Conn) Release(reuse bool) {
 		return
 	}
 	e := c.endpoint
-	if c.br.Buffered() > 0 || e.settings.DisableKeepAlive || e.Live.Draining() ||
+	if c.br.Buffered() > 0 || e.settings.DisableKeepAlive || e.Live.Retired() ||
 		(e.settings.MaxLifetime > 0 && time.Since(c.born) > e.settings.MaxLifetime) {
 		reuse = false
 	}

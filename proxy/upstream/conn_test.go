@@ -106,7 +106,7 @@ func TestReleaseWhileDraining(t *testing.T) {
 	e, ln := pair(t, Settings{})
 	c := acquire(t, e)
 	accept(t, ln)
-	e.Live.Drain()
+	e.Live.Retire()
 	c.Release(true)
 	if open, _ := e.Connections(); open != 0 {
 		t.Errorf("%d connections are kept", open)

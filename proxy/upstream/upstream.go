@@ -78,7 +78,7 @@ func (s *State) Pick(key uint64, tried *balancer.Tried) *Endpoint {
 // there is none.
 func (s *State) PickRetired() *Endpoint {
 	for _, e := range s.Endpoints {
-		if e.Live.Up() && e.Live.Draining() {
+		if e.Live.Up() && e.Live.Retired() {
 			return e
 		}
 	}
