@@ -61,6 +61,7 @@ type Exchange struct {
 	allow           string
 	entered         int // phases entered, to be left in reverse
 
+	lines    *RequestLines // of the client's connection; nil if it does not watch them
 	body     requestBody
 	head     []byte // serialised request, head and small body
 	arena    []byte // values made for this request
@@ -97,6 +98,7 @@ func (x *Exchange) reset() {
 	x.Ctx, x.Route, x.Err = nil, nil, nil
 	x.snap, x.RequestID, x.Path = nil, nil, nil
 	x.fields.reset()
+	x.lines = nil
 	x.host, x.hostField, x.query, x.target, x.requestedMethod = nil, nil, nil, nil, nil
 	x.encodedSlash, x.trusted, x.http10, x.preflight, x.gone = false, false, false, false, false
 	x.attempting, x.retrying, x.hedged, x.connReused, x.closing = false, false, false, false, false

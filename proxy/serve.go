@@ -46,6 +46,9 @@ func (x *Exchange) readRequest() bool {
 	if err != nil {
 		return x.refuse(err)
 	}
+	if !x.readLine(h.RawHeaders()) {
+		return false
+	}
 	switch proto := h.Protocol(); {
 	case string(proto) == "HTTP/1.1":
 	case string(proto) == "HTTP/1.0":

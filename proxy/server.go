@@ -86,6 +86,7 @@ func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	x.leaveBody()
+	x.endMessage()
 	x.flushResponse()
 	if s.spent(ctx, x.snap) || x.upgrade.protocol != "" {
 		ctx.SetConnectionClose() // bytes behind a refused upgrade are no request

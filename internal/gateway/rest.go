@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/salgue441/velocity/proxy"
 )
 
 // linger is how long a connection without a request keeps the server's buffers
@@ -32,6 +34,7 @@ type restingConn struct {
 	client netip.Addr      // whom it counts for
 	raw    syscall.RawConn // nil for a connection that is no plain socket
 
+	lines    proxy.RequestLines
 	state    atomic.Int32
 	closed   atomic.Bool
 	born     time.Time
@@ -68,6 +71,9 @@ func (c *restingConn) Buffered() int { return 0 }
 // before this stay at the server.
 func (c *restingConn) History() (born time.Time, requests uint64) { return c.born, c.before }
 
+// RequestLines are what the proxy knows of the request lines.
+func (c *restingConn) RequestLines() *proxy.RequestLines { return &c.lines }
+
 // note follows the server's ConnState.
 func (c *restingConn) note(idle bool) {
 	if c.idle = idle; idle {
@@ -80,6 +86,9 @@ func (c *restingConn) note(idle bool) {
 // is.
 func (c *restingConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.lines.Saw(p[:n])
+	}
 	if err == nil || !c.idle || !os.IsTimeout(err) {
 		return n, err
 	}
@@ -89,7 +98,8 @@ func (c *restingConn) Read(p []byte) (int, error) {
 	case c.raw != nil:
 		c.state.CompareAndSwap(atServer, leaving)
 	case c.SetReadDeadline(time.Now().Add(rest)) == nil:
-		return c.Conn.Read(p)
+		n, err = c.Conn.Read(p)
+		c.lines.Saw(p[:n])
 	}
 	return n, err
 }
@@ -97,10 +107,17 @@ func (c *restingConn) Read(p []byte) (int, error) {
 // Close implements net.Conn. For the server that drops a resting connection it
 // does not close.
 func (c *restingConn) Close() error {
-	if c.state.CompareAndSwap(leaving, atRest) && c.door.lay(c) {
+	if c.state.CompareAndSwap(leaving, atRest) && c.rest() {
 		return nil
 	}
 	return c.end()
+}
+
+// rest begins a rest, if connections still may. The server's buffer is no longer
+// the connection's.
+func (c *restingConn) rest() bool {
+	c.lines.Restart()
+	return c.door.lay(c)
 }
 
 // end closes the connection.
