@@ -185,7 +185,7 @@ func (x *Exchange) leaveBody() {
 }
 
 func (x *Exchange) bodyError(err error) *Error {
-	if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Timeout() {
+	if !isTimeout(err) {
 		return ErrBodyRead
 	}
 	if _, left := x.timeLeft(time.Now()); !left {
@@ -210,8 +210,7 @@ func (x *Exchange) readPart(p []byte) (int, error) {
 		}
 	}
 	deadline := earlier(limit, began, x.timeout, x.start)
-	_ = x.Ctx.Conn().SetReadDeadline(deadline) // a closed connection fails the read
-	n, err := b.stream.Read(p)
+	n, err := x.readBy(p, began, deadline)
 	if n == 1 && b.read == 0 && err == nil && b.reader != nil && b.length > maxPrefetch && b.reader.Buffered() > 0 {
 		// The one byte that fasthttp waited for; the rest is behind it.
 		var more int
@@ -223,6 +222,56 @@ func (x *Exchange) readPart(p []byte) (int, error) {
 		b.pace.add(rate, int64(n), time.Since(began))
 	}
 	return n, err
+}
+
+// readBy reads from the body's stream within its time. While an endpoint is sent
+// what is read it may answer, or end, before it has everything: it is looked at
+// whenever the client has paused for a while, and nothing is returned without an
+// error once there is a reason to look closer.
+func (x *Exchange) readBy(p []byte, now, deadline time.Time) (n int, err error) {
+	b, client := &x.body, x.Ctx.Conn()
+	if !b.begun || b.reader == nil {
+		_ = client.SetReadDeadline(deadline) // a closed connection fails the read
+		return b.stream.Read(p)
+	}
+	for pause := firstLook; ; pause = min(2*pause, maxLook) {
+		look := now.Add(pause)
+		if !deadline.IsZero() && deadline.Before(look) {
+			look = deadline
+		}
+		_ = client.SetReadDeadline(look)
+		if b.stream == &b.chunks {
+			err = b.chunks.Await()
+		}
+		if err == nil {
+			n, err = b.stream.Read(p)
+		}
+		if n > 0 || err == nil || !isTimeout(err) {
+			return n, err
+		}
+		if now = time.Now(); !deadline.IsZero() && !now.Before(deadline) {
+			return 0, err
+		}
+		if err = nil; x.conn.Answered() {
+			return 0, nil
+		}
+		if b.stream != &b.chunks {
+			x.server.streams.resume(b.stream)
+		}
+	}
+}
+
+// How long a client pauses inside its body before the endpoint is looked at: a
+// client that is just slow costs nothing, one that waits for an answer seldom
+// waits for a look.
+const (
+	firstLook = 100 * time.Millisecond
+	maxLook   = 500 * time.Millisecond
+)
+
+func isTimeout(err error) bool {
+	ne, ok := errors.AsType[net.Error](err)
+	return ok && ne.Timeout()
 }
 
 // clearReadDeadline ends what readPart set, lest the time of this

@@ -74,6 +74,11 @@ func (w *bodyStreams) readerOf(stream io.Reader) *bufio.Reader {
 	return *(**bufio.Reader)(unsafe.Add(p, w.reader))
 }
 
+// resume tells the stream that a read of it which brought nothing did it no harm.
+func (w *bodyStreams) resume(stream io.Reader) {
+	*(*bool)(unsafe.Add(w.at(stream), w.failed)) = false
+}
+
 // setEnded tells the stream where the reader stands: behind the body, so that
 // the next request follows, or somewhere within it, so that the connection
 // cannot be used again.

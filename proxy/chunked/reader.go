@@ -90,6 +90,40 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Await waits until Read need not, or until reading the connection fails. Unlike
+// after an error of Read, the body may be read on after one of Await: nothing was
+// consumed. The trailer section is not waited for.
+func (r *Reader) Await() error {
+	if !r.open || r.left > 0 { // reading data consumes what it returns
+		return nil
+	}
+	lines := 1
+	if r.inChunk {
+		lines = 2 // the end of the chunk and the size of the next
+	}
+	for {
+		n := r.br.Buffered()
+		b, _ := r.br.Peek(n) // all of it is there
+		if hasLines(b, lines) || n >= min(maxLine, r.br.Size()) {
+			return nil
+		}
+		if _, err := r.br.Peek(n + 1); err != nil {
+			return unexpected(err)
+		}
+	}
+}
+
+func hasLines(b []byte, lines int) bool {
+	for ; lines > 0; lines-- {
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 {
+			return false
+		}
+		b = b[i+1:]
+	}
+	return true
+}
+
 // Next reads up to the data of the next chunk; the data of the one before must
 // have been read. Errors are those of Read.
 func (r *Reader) Next() error {

@@ -74,8 +74,9 @@ func (c *Conn) Release(reuse bool) {
 
 // Answered tells, without waiting, whether the endpoint has begun its final
 // reply, or closed, before the request is complete. Interim replies that have
-// arrived are passed over. Over TLS only what happens to be decrypted already
-// is seen: the socket also carries records that are not HTTP.
+// arrived are passed over. Over TLS what has arrived may be records that are not
+// HTTP, or a part of one: for those it waits a moment. The caller must call Await
+// before it reads.
 func (c *Conn) Answered() bool {
 	for {
 		b, _ := c.br.Peek(c.br.Buffered())
@@ -85,15 +86,21 @@ func (c *Conn) Answered() bool {
 			}
 			continue
 		}
-		if c.TCP() == nil || c.clean() {
+		if c.clean() {
 			return false
+		}
+		if c.TCP() == nil {
+			_ = c.Conn.SetReadDeadline(time.Now().Add(moment)) //nolint:staticcheck // the socket's, as in armLook
 		}
 		// There is something to read, so this does not wait.
 		if _, err := c.br.Peek(len(b) + 1); err != nil {
-			return true
+			return !isTimeout(err)
 		}
 	}
 }
+
+// moment is long enough to decrypt what has arrived.
+const moment = time.Millisecond
 
 // isInterim reports whether a reply's first bytes are those of a 1xx other
 // than 101. Whether the rest is well-formed is judged when it is read.
