@@ -12,13 +12,13 @@ func TestPickAllocatesNothing(t *testing.T) {
 				endpoints[1].SetUp(false)
 			}
 			p := build(t, algorithm, endpoints)
-			var tried Tried
+			q := Query{Key: 7, HasKey: true}
 			for name, pick := range map[string]func(){
-				"first": func() { p.Pick(0, nil) },
+				"first": func() { p.Pick(&q) },
 				"retry": func() {
-					tried.Reset()
-					tried.Add(p.Pick(0, &tried))
-					p.Pick(0, &tried)
+					q.Tried.Reset()
+					q.Tried.Add(p.Pick(&q))
+					p.Pick(&q)
 				},
 			} {
 				if allocs := testing.AllocsPerRun(1000, pick); allocs != 0 {

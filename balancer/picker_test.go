@@ -18,13 +18,39 @@ func forAlgorithms(t *testing.T, test func(t *testing.T, algorithm string)) {
 	}
 }
 
-func build(t *testing.T, algorithm string, endpoints []*Endpoint) Picker {
+func build(t testing.TB, algorithm string, endpoints []*Endpoint) Picker {
 	t.Helper()
-	p, err := NewPicker(algorithm, endpoints)
+	return buildWith(t, Settings{Algorithm: algorithm}, members(endpoints))
+}
+
+func buildWith(t testing.TB, s Settings, members []Member) Picker {
+	t.Helper()
+	p, err := NewPicker(s, members)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// members lists endpoints with identities that do not depend on the length of
+// the list.
+func members(endpoints []*Endpoint) []Member {
+	list := make([]Member, len(endpoints))
+	for i, e := range endpoints {
+		list[i] = Member{Endpoint: e, ID: mix(uint64(i) + 1000)}
+	}
+	return list
+}
+
+// forWeighted runs a test of what every Picker must do that shares by weight.
+// Consistent hashes do, of requests without a key.
+func forWeighted(t *testing.T, test func(t *testing.T, algorithm string)) {
+	t.Helper()
+	forAlgorithms(t, func(t *testing.T, algorithm string) {
+		if algorithm != FirstAvailable {
+			test(t, algorithm)
+		}
+	})
 }
 
 // fleet returns endpoints that are up, with the weights given in turn.
@@ -40,12 +66,26 @@ func fleet(n int, weights ...int) []*Endpoint {
 var sizes = []int{1, 2, 3, maxScan, maxScan + 1, 200}
 
 func TestNewPickerErrors(t *testing.T) {
-	if _, err := NewPicker("fastest", nil); err == nil || !strings.Contains(err.Error(), `unknown algorithm "fastest"`) {
-		t.Errorf("unknown algorithm: %v", err)
+	f := func(s Settings, members []Member, want string) {
+		t.Helper()
+		if s.Algorithm == "" {
+			s.Algorithm = RoundRobin
+		}
+		if _, err := NewPicker(s, members); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: got %v, want %q", s, err, want)
+		}
 	}
-	if _, err := NewPicker(RoundRobin, []*Endpoint{nil}); err == nil {
-		t.Error("a nil endpoint is accepted")
-	}
+	f(Settings{Algorithm: "fastest"}, nil, `unknown algorithm "fastest"`)
+	f(Settings{}, []Member{{}}, "an endpoint is nil")
+	f(Settings{}, []Member{{Endpoint: NewEndpoint(1, true), Priority: -1}}, "priority -1 is negative")
+	f(Settings{Panic: 101}, nil, "panic threshold 101 %")
+	f(Settings{Panic: -1}, nil, "panic threshold -1 %")
+	f(Settings{Overprovision: 99}, nil, "overprovision of 99 %")
+	f(Settings{BalanceFactor: 99}, nil, "balance factor of 99 %")
+	f(Settings{RingSize: -1}, nil, "ring size -1")
+	f(Settings{TableSize: 65536}, nil, "table size 65536 is not a prime")
+	f(Settings{TableSize: 1}, nil, "table size 1 is not a prime")
+	f(Settings{Algorithm: Maglev, TableSize: 2}, members(fleet(3, 1)), "3 endpoints are more than a table of 2 places can hold")
 }
 
 func TestPickerCopiesList(t *testing.T) {
@@ -53,7 +93,7 @@ func TestPickerCopiesList(t *testing.T) {
 		list := fleet(2, 1)
 		p := build(t, algorithm, list)
 		list[0], list[1] = NewEndpoint(1, false), NewEndpoint(1, false)
-		if p.Pick(0, nil) < 0 {
+		if p.Pick(new(Query)) < 0 {
 			t.Error("the picker saw a change of the caller's list")
 		}
 	})
@@ -61,34 +101,34 @@ func TestPickerCopiesList(t *testing.T) {
 
 func TestPickNothing(t *testing.T) {
 	forAlgorithms(t, func(t *testing.T, algorithm string) {
-		f := func(what string, endpoints []*Endpoint, tried *Tried) {
+		f := func(what string, endpoints []*Endpoint, tried Tried) {
 			t.Helper()
 			p := build(t, algorithm, endpoints)
 			for range 3 {
-				if i := p.Pick(0, tried); i != -1 {
+				if i := p.Pick(&Query{Tried: tried}); i != -1 {
 					t.Fatalf("%s: picked %d", what, i)
 				}
 			}
 		}
-		f("empty list", nil, nil)
+		f("empty list", nil, Tried{})
 		for _, n := range sizes {
 			down := make([]*Endpoint, n)
 			for i := range down {
 				down[i] = NewEndpoint(1, false)
 			}
-			f("all down", down, nil)
-			f("all of weight 0", fleet(n, 0), nil)
+			f("all down", down, Tried{})
+			f("all of weight 0", fleet(n, 0), Tried{})
 			draining := fleet(n, 1)
 			for _, e := range draining {
 				e.Retire()
 			}
-			f("all draining", draining, nil)
+			f("all draining", draining, Tried{})
 		}
 		var tried Tried
 		for i := range MaxTried {
 			tried.Add(i)
 		}
-		f("all tried", fleet(MaxTried, 1, 7), &tried)
+		f("all tried", fleet(MaxTried, 1, 7), tried)
 	})
 }
 
@@ -105,18 +145,18 @@ func TestPickTheOnlyOne(t *testing.T) {
 			for only := range n {
 				endpoints := fleet(n, 50)
 				endpoints[only].SetWeight(1)
-				p := build(t, algorithm, endpoints)
-				var tried Tried
+				p := buildWith(t, Settings{Algorithm: algorithm, TableSize: 1009}, members(endpoints))
+				var q Query
 				for i, e := range endpoints {
 					switch {
 					case i == only:
-					case i%4 == 3 && tried.Len() < MaxTried:
-						tried.Add(i)
+					case i%4 == 3 && q.Tried.Len() < MaxTried:
+						q.Tried.Add(i)
 					default:
 						exclude[i%3](e)
 					}
 				}
-				if i := p.Pick(0, &tried); i != only {
+				if i := p.Pick(&q); i != only {
 					t.Fatalf("%d endpoints: picked %d, want %d", n, i, only)
 				}
 			}
@@ -129,15 +169,15 @@ func TestPickTriesEachOnce(t *testing.T) {
 	forAlgorithms(t, func(t *testing.T, algorithm string) {
 		endpoints := fleet(MaxTried, 1, 1000, 3)
 		p := build(t, algorithm, endpoints)
-		var tried Tried
+		var q Query
 		for range endpoints {
-			i := p.Pick(0, &tried)
-			if i < 0 || tried.Has(i) {
-				t.Fatalf("picked %d after %d", i, tried.Len())
+			i := p.Pick(&q)
+			if i < 0 || q.Tried.Has(i) {
+				t.Fatalf("picked %d after %d", i, q.Tried.Len())
 			}
-			tried.Add(i)
+			q.Tried.Add(i)
 		}
-		if i := p.Pick(0, &tried); i != -1 {
+		if i := p.Pick(&q); i != -1 {
 			t.Errorf("picked %d when all were tried", i)
 		}
 	})
@@ -145,17 +185,17 @@ func TestPickTriesEachOnce(t *testing.T) {
 
 // TestPickSeesReturn: an endpoint that comes back has its share soon.
 func TestPickSeesReturn(t *testing.T) {
-	forAlgorithms(t, func(t *testing.T, algorithm string) {
+	forWeighted(t, func(t *testing.T, algorithm string) {
 		for _, n := range sizes {
 			endpoints := fleet(n, 1)
 			endpoints[n-1].SetUp(false)
 			p := build(t, algorithm, endpoints)
-			p.Pick(0, nil)
+			p.Pick(new(Query))
 			endpoints[n-1].SetUp(true)
 			picks := 0
 			// An endpoint is looked at in each pick; it escapes 40 n random looks
 			// with a probability of e^-40.
-			for p.Pick(0, nil) != n-1 {
+			for p.Pick(new(Query)) != n-1 {
 				if picks++; picks > 60*n {
 					t.Fatalf("%d endpoints: not picked in %d picks after it came back", n, picks)
 				}
@@ -194,15 +234,16 @@ func assertShares(t *testing.T, what string, counts []int, weights []int) {
 
 func count(p Picker, n, picks int) []int {
 	counts := make([]int, n)
+	var q Query
 	for range picks {
-		counts[p.Pick(0, nil)]++
+		counts[p.Pick(&q)]++
 	}
 	return counts
 }
 
 // TestPickByWeight holds nothing in flight: all algorithms then go by weight.
 func TestPickByWeight(t *testing.T) {
-	forAlgorithms(t, func(t *testing.T, algorithm string) {
+	forWeighted(t, func(t *testing.T, algorithm string) {
 		f := func(weights ...int) {
 			t.Helper()
 			p := build(t, algorithm, fleet(len(weights), weights...))
@@ -219,7 +260,7 @@ func TestPickByWeight(t *testing.T) {
 // TestPickSpreadsAbsentShare: what an absent endpoint leaves goes to all others
 // by weight, not to a neighbour, and it has its share again when it is back.
 func TestPickSpreadsAbsentShare(t *testing.T) {
-	forAlgorithms(t, func(t *testing.T, algorithm string) {
+	forWeighted(t, func(t *testing.T, algorithm string) {
 		weights := []int{4, 1, 1, 2, 2}
 		endpoints := fleet(len(weights), weights...)
 		p := build(t, algorithm, endpoints)
@@ -251,13 +292,13 @@ func TestPickSpreadsAbsentShare(t *testing.T) {
 
 // TestPickRetrySpreads: second tries go to all others by weight.
 func TestPickRetrySpreads(t *testing.T) {
-	forAlgorithms(t, func(t *testing.T, algorithm string) {
+	forWeighted(t, func(t *testing.T, algorithm string) {
 		p := build(t, algorithm, fleet(4, 6, 3, 2, 1))
-		var tried Tried
-		tried.Add(0)
+		var q Query
+		q.Tried.Add(0)
 		counts := make([]int, 4)
 		for range 40_000 {
-			counts[p.Pick(0, &tried)]++
+			counts[p.Pick(&q)]++
 		}
 		assertShares(t, "after a failure at 0", counts, []int{0, 3, 2, 1})
 	})
@@ -276,7 +317,7 @@ func TestPickByLoad(t *testing.T) {
 			total += w
 		}
 		begin := func() {
-			i := p.Pick(0, nil)
+			i := p.Pick(new(Query))
 			endpoints[i].Begin()
 			inFlight = append(inFlight, i)
 		}
@@ -327,13 +368,13 @@ func TestPickAvoidsLoaded(t *testing.T) {
 // TestRoundRobinOrder looks at the picks themselves.
 func TestRoundRobinOrder(t *testing.T) {
 	endpoints := fleet(3, 5, 1, 1)
-	p := newRoundRobin(endpoints)
+	p := build(t, RoundRobin, endpoints).(*roundRobin)
 	f := func(want string) {
 		t.Helper()
 		p.turn.Store(0)
 		var order []int32
 		for range len(want) {
-			order = append(order, int32(p.Pick(0, nil)))
+			order = append(order, int32(p.Pick(new(Query))))
 		}
 		if got := letters(order); got != want {
 			t.Errorf("got %s, want %s", got, want)
@@ -341,11 +382,11 @@ func TestRoundRobinOrder(t *testing.T) {
 	}
 	f("aabacaaaabacaa")
 	endpoints[0].SetUp(false)
-	p.Pick(0, nil)
+	p.Pick(new(Query))
 	f("bcbcbc")
 	endpoints[1].SetWeight(2)
-	p.Pick(0, nil)
-	p.Pick(0, nil)
+	p.Pick(new(Query))
+	p.Pick(new(Query))
 	f("bcbbcb")
 }
 
@@ -353,7 +394,7 @@ func TestRoundRobinOrder(t *testing.T) {
 func TestRoundRobinStartsAnywhere(t *testing.T) {
 	first := make(map[int]bool)
 	for range 200 {
-		first[newRoundRobin(fleet(3, 1)).Pick(0, nil)] = true
+		first[build(t, RoundRobin, fleet(3, 1)).Pick(new(Query))] = true
 	}
 	if len(first) != 3 {
 		t.Errorf("200 pickers began with %v only", first)
@@ -390,12 +431,13 @@ func TestPickConcurrently(t *testing.T) {
 			})
 			for range pickers {
 				picking.Go(func() {
-					var tried Tried
+					var q Query
 					for j := range picks {
-						tried.Reset()
-						tried.Add(j % (n / 2))
-						i := p.Pick(0, &tried)
-						if i < 0 || tried.Has(i) {
+						q.Reset()
+						q.Tried.Add(j % (n / 2))
+						q.Key, q.HasKey = mix(uint64(j)), j%2 == 0
+						i := p.Pick(&q)
+						if i < 0 || q.Tried.Has(i) {
 							t.Errorf("picked %d", i)
 							return
 						}
@@ -424,15 +466,17 @@ func TestPickConcurrently(t *testing.T) {
 					want[i] = e.Weight()
 				}
 			}
-			count(p, len(endpoints), 60*len(endpoints))
-			assertShares(t, "after the storm", count(p, len(endpoints), 40_000), want)
+			if algorithm != FirstAvailable {
+				count(p, len(endpoints), 60*len(endpoints))
+				assertShares(t, "after the storm", count(p, len(endpoints), 40_000), want)
+			}
 		}
 	})
 }
 
 // TestPickByWeightConcurrently: many at once still share by weight.
 func TestPickByWeightConcurrently(t *testing.T) {
-	forAlgorithms(t, func(t *testing.T, algorithm string) {
+	forWeighted(t, func(t *testing.T, algorithm string) {
 		weights := []int{5, 3, 1, 1}
 		p := build(t, algorithm, fleet(len(weights), weights...))
 		total := make([]int, len(weights))

@@ -14,15 +14,17 @@ func BenchmarkPick(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/%d", algorithm, n), func(b *testing.B) {
 				p := benchmarkPicker(b, algorithm, n)
 				b.ReportAllocs()
+				var q Query
 				for b.Loop() {
-					p.Pick(0, nil)
+					p.Pick(&q)
 				}
 			})
 			b.Run(fmt.Sprintf("%s/%d/parallel", algorithm, n), func(b *testing.B) {
 				p := benchmarkPicker(b, algorithm, n)
 				b.RunParallel(func(pb *testing.PB) {
+					var q Query
 					for pb.Next() {
-						p.Pick(0, nil)
+						p.Pick(&q)
 					}
 				})
 			})
@@ -35,10 +37,10 @@ func BenchmarkPickSecond(b *testing.B) {
 	for _, algorithm := range Algorithms() {
 		b.Run(algorithm, func(b *testing.B) {
 			p := benchmarkPicker(b, algorithm, 100)
-			var tried Tried
-			tried.Add(7)
+			var q Query
+			q.Tried.Add(7)
 			for b.Loop() {
-				p.Pick(0, &tried)
+				p.Pick(&q)
 			}
 		})
 	}
@@ -60,7 +62,7 @@ func BenchmarkBuild(b *testing.B) {
 					endpoints[i] = NewEndpoint(weight(i), true)
 				}
 				for b.Loop() {
-					newSequence(endpoints)
+					sequenceOf(endpoints)
 				}
 			})
 		}
@@ -75,9 +77,5 @@ func benchmarkPicker(b *testing.B, algorithm string, n int) Picker {
 			endpoints[i].Begin()
 		}
 	}
-	p, err := NewPicker(algorithm, endpoints)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return p
+	return build(b, algorithm, endpoints)
 }

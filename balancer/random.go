@@ -5,17 +5,21 @@ type random struct {
 	sequencer
 }
 
-func newRandom(endpoints []*Endpoint) *random {
+func newRandom(g group) *random {
 	p := new(random)
-	p.start(endpoints)
+	p.start(g)
 	return p
 }
 
-func (p *random) Pick(_ uint64, tried *Tried) int {
+func (p *random) Pick(q *Query) int {
+	if len(p.own) == 0 {
+		return -1
+	}
+	d := p.glance()
 	for range attempts {
-		if i := p.draw(tried); i >= 0 {
+		if i := p.draw(d, q); i >= 0 {
 			return i
 		}
 	}
-	return pickAny(p.endpoints, tried)
+	return p.rest(q, d.matters)
 }

@@ -67,7 +67,7 @@ type Exchange struct {
 	arena    []byte // values made for this request
 	pathBuf  []byte
 	state    *upstream.State // of the upstream, the same for all attempts
-	tried    balancer.Tried
+	pick     balancer.Query
 	conn     *upstream.Conn
 	endpoint *upstream.Endpoint
 	reply    upstream.Reply
@@ -104,7 +104,7 @@ func (x *Exchange) reset() {
 	x.attempting, x.retrying, x.hedged, x.connReused, x.closing = false, false, false, false, false
 	x.allow = ""
 	x.entered, x.attempts = 0, 0
-	x.tried.Reset()
+	x.pick.Reset()
 	x.conn, x.endpoint, x.state = nil, nil, nil
 	x.reply = upstream.Reply{}
 	x.match = router.Request{}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy/router"
 	"github.com/salgue441/velocity/proxy/upstream"
@@ -23,7 +25,8 @@ func (x *Exchange) forward() {
 		return
 	}
 	x.state = r.Upstream.State()
-	ep := x.state.Pick(uint64(x.shard()), &x.tried)
+	x.pick.Now = x.server.nanos(x.start)
+	ep := x.state.Pick(&x.pick)
 	if ep == nil {
 		ep = x.pickAfterReload()
 	}
@@ -75,8 +78,8 @@ func (x *Exchange) pickAfterReload() *upstream.Endpoint {
 	}
 	if now := x.Route.Upstream.State(); now != x.state {
 		x.state = now
-		x.tried.Reset()
-		return now.Pick(uint64(x.shard()), &x.tried)
+		x.pick.Tried.Reset()
+		return now.Pick(&x.pick)
 	}
 	return x.state.PickRetired()
 }
@@ -111,6 +114,7 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	if !ok {
 		return ErrDeadline
 	}
+	x.pick.Now = x.server.nanos(now)
 	x.passDeadline(limit)
 	limit = shorter(limit, x.attemptLimit())
 	x.attempts++
@@ -127,8 +131,10 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	if err := x.exchangeHeads(conn, now); err != nil {
 		return x.failAttempt(err)
 	}
-	took := time.Since(x.awaited)
+	now = time.Now()
+	took := now.Sub(x.awaited)
 	x.endpoint.Metrics.Answered(shard, x.reply.Status, took) // the hedge's, if that won
+	x.observeReply(took, now)
 	if x.Route.Hedge.Percentile > 0 {
 		x.Route.Upstream.Latency.Observe(took)
 	}
@@ -389,7 +395,37 @@ func (x *Exchange) countFailure(err error) *Error {
 	if failure != noFailure {
 		x.endpoint.Metrics.Failed(x.shard(), failure)
 	}
+	now := time.Now()
+	x.pick.Now = x.server.nanos(now)
+	observeFailure(x.endpoint, e, failure, now.Sub(x.awaited), x.pick.Now)
 	return e
+}
+
+// observeReply tells the balancer how long the endpoint took to answer. A status
+// that says that the endpoint cannot serve counts as a failure: those come
+// quickly, and would draw traffic by it.
+func (x *Exchange) observeReply(took time.Duration, now time.Time) {
+	x.pick.Now = x.server.nanos(now)
+	switch x.reply.Status {
+	case fasthttp.StatusBadGateway, fasthttp.StatusServiceUnavailable, fasthttp.StatusGatewayTimeout:
+		x.endpoint.Live.ObserveFailure(took, x.pick.Now)
+	default:
+		x.endpoint.Live.Observe(took, x.pick.Now)
+	}
+}
+
+// observeFailure tells the balancer of an attempt that brought no reply. Who was
+// waited for in vain takes at least that long to answer. What ended sooner is
+// held against the endpoint, but not that it had closed an idle connection, nor
+// that the gateway had used up those it may open.
+func observeFailure(ep *upstream.Endpoint, e *Error, failure telemetry.FailureKind, waited time.Duration, now int64) {
+	switch {
+	case failure == noFailure, failure == telemetry.FailureOverflow, e == ErrStale:
+	case failure == telemetry.FailureTimeout:
+		ep.Live.Observe(waited, now)
+	default:
+		ep.Live.ObserveFailure(waited, now)
+	}
 }
 
 // endAttempt balances what attempt began, if it began, and gives the connection

@@ -139,7 +139,7 @@ func (x *Exchange) beginHedge() *hedge {
 	if !ok || !u.BeginHedge(p.BudgetPercent, p.BudgetFloor) {
 		return nil
 	}
-	ep := x.state.Pick(uint64(x.shard()), &x.tried)
+	ep := x.state.Pick(&x.pick)
 	if ep == nil {
 		u.EndHedge()
 		return nil
@@ -216,17 +216,20 @@ func (h *hedge) lose() bool {
 // takeHedge puts the hedge, which has won, in the place of the first attempt,
 // whose connection is closed.
 func (x *Exchange) takeHedge(h *hedge) {
+	// It took longer than this. Left out, slow replies would vanish from the
+	// percentile, and hedges come ever earlier.
+	now := time.Now()
+	took := now.Sub(x.awaited)
+	x.endpoint.Live.Observe(took, x.server.nanos(now))
 	if x.Route.Hedge.Percentile > 0 {
-		// It took longer than this. Left out, slow replies would vanish from
-		// the percentile, and hedges come ever earlier.
-		x.Route.Upstream.Latency.Observe(time.Since(x.awaited))
+		x.Route.Upstream.Latency.Observe(took)
 	}
 	x.conn.Release(false)
 	x.endpoint.Live.End()
 	x.endpoint.Metrics.End(h.shard)
 	x.conn, x.endpoint, x.connReused, x.awaited = h.conn, h.endpoint, h.reused, h.sent
 	x.conn.SetRelay(x)
-	x.conn.Await(time.Now(), h.deadline, (*watcher)(x))
+	x.conn.Await(now, h.deadline, (*watcher)(x))
 	x.Route.Metrics.HedgeWon()
 	h.upstream.EndHedge()
 	h.put()
@@ -323,9 +326,12 @@ func (h *hedge) giveUp(err error, lost bool) {
 		h.conn.Release(!h.begun && errors.Is(err, errLost))
 	}
 	if !lost {
-		if _, failure := classifyFailure(err, h.reused); failure != noFailure {
+		e, failure := classifyFailure(err, h.reused)
+		if failure != noFailure {
 			h.endpoint.Metrics.Failed(h.shard, failure)
 		}
+		now := time.Now()
+		observeFailure(h.endpoint, e, failure, now.Sub(h.sent), h.server.nanos(now))
 	}
 	h.endpoint.Live.End()
 	h.endpoint.Metrics.End(h.shard)

@@ -210,14 +210,14 @@ func (x *Exchange) endRetry() {
 // nextEndpoint picks one that was not tried. If none is left and the policy
 // allows, it begins again with all, at another one than the last if there is.
 func (x *Exchange) nextEndpoint() *upstream.Endpoint {
-	next := x.state.Pick(uint64(x.shard()), &x.tried)
+	next := x.state.Pick(&x.pick)
 	if next != nil || !x.Route.Retry.RepeatEndpoints {
 		return next
 	}
-	x.tried.Reset()
-	next = x.state.Pick(uint64(x.shard()), &x.tried)
+	x.pick.Tried.Reset()
+	next = x.state.Pick(&x.pick)
 	if next == x.endpoint {
-		if another := x.state.Pick(uint64(x.shard()), &x.tried); another != nil {
+		if another := x.state.Pick(&x.pick); another != nil {
 			return another
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 // Server runs the request line over the current snapshot.
 type Server struct {
+	epoch    time.Time // when the server was made
 	snapshot atomic.Pointer[Snapshot]
 	draining atomic.Bool
 	drains   chan struct{} // closed when draining begins
@@ -33,10 +34,13 @@ type Server struct {
 // request is answered 503. onPanic is told of each panic that a request met;
 // it may be nil.
 func NewServer(m *telemetry.GatewayMetrics, onPanic func(recovered any, requestID string)) *Server {
-	s := &Server{metrics: m, onPanic: onPanic, drains: make(chan struct{}), streams: newBodyStreams()}
+	s := &Server{epoch: time.Now(), metrics: m, onPanic: onPanic, drains: make(chan struct{}), streams: newBodyStreams()}
 	s.pool.New = func() any { return new(Exchange) }
 	return s
 }
+
+// nanos is a time as the balancer takes it: monotonic, since the epoch.
+func (s *Server) nanos(t time.Time) int64 { return int64(t.Sub(s.epoch)) }
 
 // NotifyBadReply has f told why a reply was not well-formed: from which endpoint
 // it came, to which request, and what is wrong, without the reply's bytes. It is

@@ -282,7 +282,7 @@ func (s *site) addUpstream(w line) {
 		s.t.Cleanup(e.CloseIdle)
 		endpoints = append(endpoints, e)
 	}
-	state, err := upstream.NewState(balancer.RoundRobin, endpoints)
+	state, err := upstream.NewState(balancer.Settings{Algorithm: balancer.RoundRobin}, upstream.Members(endpoints...)...)
 	if err != nil {
 		s.t.Fatal(err)
 	}

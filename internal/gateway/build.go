@@ -162,7 +162,7 @@ func (b *builder) buildUpstream(c *config.Upstream, problem func(field, message 
 	if p.upstream == nil {
 		p.upstream = upstream.New(c.Name)
 	}
-	var endpoints []*upstream.Endpoint
+	var members []upstream.Member
 	for i, t := range c.Targets {
 		key := endpointKey{c.Name, t.URL, fingerprint}
 		e := b.living.endpoints[key]
@@ -177,10 +177,10 @@ func (b *builder) buildUpstream(c *config.Upstream, problem func(field, message 
 			}
 		}
 		b.plan.endpoints[key] = e
-		endpoints = append(endpoints, e)
+		members = append(members, upstream.Member{Endpoint: e})
 		p.weights = append(p.weights, t.Weight)
 	}
-	p.state, err = upstream.NewState(c.Balance.Algorithm, endpoints)
+	p.state, err = upstream.NewState(balancer.Settings{Algorithm: c.Balance.Algorithm}, members...)
 	if err != nil {
 		problem("balance.algorithm", err.Error())
 		return nil
