@@ -3,8 +3,8 @@
 //
 // It owns the counting of outcomes in a rolling window, the conditions that open
 // a breaker and its way back. It does not send requests, choose endpoints or
-// know what a failure is: it is told the outcome of each request. Package
-// adaptive, beneath, limits how many requests are in flight at a time.
+// know what a failure is: it is told the outcome of each request. A Limit, which is
+// told the same, adapts how many requests may be in flight at a time.
 //
 //	                    a condition is met, or Trip
 //	       ┌────────┐ ─────────────────────────────────► ┌──────┐
