@@ -1,0 +1,126 @@
+package breaker
+
+import (
+	"math"
+	"time"
+)
+
+// The defaults of Settings.
+const (
+	DefaultWindow          = 10 * time.Second
+	DefaultMinRequests     = 20
+	DefaultLatencyQuantile = 50
+	DefaultOpenFor         = 10 * time.Second
+	DefaultJitter          = 10
+	DefaultRamp            = 10 * time.Second
+	DefaultProbes          = 1
+	DefaultProbeTimeout    = 30 * time.Second
+)
+
+const (
+	minWindow = buckets * time.Millisecond
+	// maxDuration keeps sums of times far from overflow.
+	maxDuration = 365 * 24 * time.Hour
+	maxProbes   = 1 << 16
+)
+
+// Settings say when a breaker opens and how it comes back. They can be compared.
+// The zero value never opens by itself: each condition is off at 0.
+type Settings struct {
+	// Window is the time over which requests count, at least 10 ms; 0 means
+	// DefaultWindow. It moves in tenths: between 90 % and 100 % of it count.
+	Window time.Duration
+	// MinRequests is how many requests must be in the window before ErrorRatio and
+	// LatencyLimit are looked at; 0 means DefaultMinRequests.
+	MinRequests int
+
+	// ErrorRatio opens the breaker when so many percent of the requests in the
+	// window, or more, have failed. 0 is off.
+	ErrorRatio float64
+	// LatencyLimit opens the breaker when the quantile LatencyQuantile of the
+	// latencies in the window is longer. 0 is off.
+	LatencyLimit time.Duration
+	// LatencyQuantile is in percent, above 0 and below 100; anything else means
+	// DefaultLatencyQuantile. It wants a MinRequests that carries it: of fewer than
+	// 100 requests, the quantile 99 is the slowest one.
+	LatencyQuantile float64
+	// ConsecutiveFailures opens the breaker when so many requests in a row have
+	// failed, whatever MinRequests is. 0 is off.
+	ConsecutiveFailures int
+
+	// OpenFor is how long an open breaker refuses everything; 0 means
+	// DefaultOpenFor.
+	OpenFor time.Duration
+	// MaxOpenFor, if longer than OpenFor, makes each opening that follows another
+	// without a close in between twice as long, up to this. 0 keeps OpenFor.
+	MaxOpenFor time.Duration
+	// Jitter makes each opening longer by a random part of up to so many percent,
+	// so that breakers that opened together do not probe together. 0 means
+	// DefaultJitter, negative none.
+	Jitter float64
+
+	// Probes is how many requests a half-open breaker lets through at first, and
+	// how many successes it wants of them; 0 means DefaultProbes.
+	Probes int
+	// ProbeTimeout is how long a probe may leave its outcome open before another
+	// request takes its place; 0 means DefaultProbeTimeout.
+	ProbeTimeout time.Duration
+	// Ramp is the time over which the share of requests that are let through grows
+	// from nothing to all once the probes have succeeded; 0 means DefaultRamp,
+	// negative closes the breaker at once.
+	Ramp time.Duration
+}
+
+// withDefaults also brings what makes no sense into range, so that the rest of the
+// package need not ask.
+func (s Settings) withDefaults() Settings {
+	s.Window = max(orDefault(s.Window, DefaultWindow), minWindow)
+	s.MinRequests = orDefault(s.MinRequests, DefaultMinRequests)
+	s.ErrorRatio = percent(s.ErrorRatio)
+	s.LatencyLimit = max(s.LatencyLimit, 0)
+	if !(s.LatencyQuantile > 0 && s.LatencyQuantile < 100) {
+		s.LatencyQuantile = DefaultLatencyQuantile
+	}
+	s.ConsecutiveFailures = max(s.ConsecutiveFailures, 0)
+	s.OpenFor = orDefault(s.OpenFor, DefaultOpenFor)
+	s.MaxOpenFor = max(min(s.MaxOpenFor, maxDuration), s.OpenFor)
+	if s.Jitter == 0 {
+		s.Jitter = DefaultJitter
+	}
+	s.Jitter = percent(s.Jitter)
+	s.Probes = min(orDefault(s.Probes, DefaultProbes), maxProbes)
+	s.ProbeTimeout = orDefault(s.ProbeTimeout, DefaultProbeTimeout)
+	if s.Ramp == 0 {
+		s.Ramp = DefaultRamp
+	}
+	s.Ramp = min(max(s.Ramp, 0), maxDuration)
+	return s
+}
+
+func orDefault[T int | time.Duration](value, otherwise T) T {
+	if value <= 0 {
+		return otherwise
+	}
+	return min(value, T(min(int64(maxDuration), math.MaxInt)))
+}
+
+// percent also makes 0 of what is not a number.
+func percent(p float64) float64 {
+	if !(p > 0) {
+		return 0
+	}
+	return min(p, 100)
+}
+
+// openFor is how long the breaker stays open when it opens for the nth time
+// since it was closed, random being 0 to 1.
+func (s *Settings) openFor(n int, random float64) time.Duration {
+	d := s.OpenFor
+	for range n - 1 {
+		if d >= s.MaxOpenFor {
+			break
+		}
+		d = min(2*d, s.MaxOpenFor)
+	}
+	return d + time.Duration(float64(d)*s.Jitter/100*random)
+}
