@@ -40,6 +40,7 @@ type Detector struct {
 	mu     sync.Mutex
 	groups map[string]*group
 	events []event
+	due    time.Time // when a group needs a look next; zero: at once
 }
 
 // event is one call of OnEject or OnReturn that is to be made.
@@ -107,7 +108,7 @@ func (d *Detector) Set(upstream string, settings Settings, targets []Target) {
 	if len(g.members) == 0 {
 		delete(d.groups, upstream)
 	}
-	d.wakeUp()
+	d.changedLocked()
 }
 
 // Remove stops watching an upstream. Its endpoints return and are forgotten.
@@ -117,7 +118,7 @@ func (d *Detector) Remove(upstream string) {
 	if g := d.groups[upstream]; g != nil {
 		g.list(nil, d.options.Now())
 		delete(d.groups, upstream)
-		d.wakeUp()
+		d.changedLocked()
 	}
 }
 
@@ -130,7 +131,7 @@ func (d *Detector) Return(p *Passive) bool {
 		return false
 	}
 	p.watch.group.release(p, d.options.Now(), Released)
-	d.wakeUp()
+	d.changedLocked()
 	return true
 }
 
@@ -182,6 +183,19 @@ func (d *Detector) wakeUp() {
 	}
 }
 
+// changedLocked has the goroutine look at all groups.
+func (d *Detector) changedLocked() {
+	d.due = time.Time{}
+	d.wakeUp()
+}
+
+func (d *Detector) ejectedLocked(e Ejection) {
+	d.events = append(d.events, event{ejected: true, ejection: e})
+	if e.Until.Before(d.due) {
+		d.due = e.Until
+	}
+}
+
 // run does what is due, until Close.
 func (d *Detector) run() {
 	timer := time.NewTimer(0)
@@ -201,24 +215,23 @@ func (d *Detector) run() {
 	}
 }
 
-// step judges what was pushed, sweeps the upstreams that are due, and returns when
+// step judges what was pushed, looks at all groups if one is due, and returns when
 // the next one will be. It returns false if no upstream is watched.
 func (d *Detector) step() (due time.Time, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.options.Now()
 	d.judgeTripped(now)
-	for _, g := range d.groups {
-		g.expire(now)
-		if !g.sweepDue.After(now) {
-			g.sweep(now)
-			g.sweepDue = now.Add(g.settings.Interval)
-		}
-		if next := g.due(); !ok || next.Before(due) {
-			due, ok = next, true
+	if !d.due.After(now) {
+		d.due = time.Time{}
+		for _, g := range d.groups {
+			g.pass(now)
+			if next := g.due(); d.due.IsZero() || next.Before(d.due) {
+				d.due = next
+			}
 		}
 	}
-	return due, ok
+	return d.due, len(d.groups) > 0
 }
 
 func (d *Detector) judgeTripped(now time.Time) {

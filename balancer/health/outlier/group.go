@@ -24,22 +24,20 @@ type watch struct {
 }
 
 // tally is the counters of requests at one moment, or what was added between two.
-type tally struct{ requests, serverErrors, localErrors uint64 }
+type tally struct{ successes, serverErrors, localErrors uint64 }
 
-// tally reads failures before requests, which are counted the other way round: so
-// there are never more failures than requests.
 func (p *Passive) tally() tally {
-	t := tally{serverErrors: p.serverErrors.Load(), localErrors: p.localErrors.Load()}
-	t.requests = p.requests.Load()
-	return t
+	return tally{
+		successes:    p.successes.Load(),
+		serverErrors: p.serverErrors.Load(),
+		localErrors:  p.localErrors.Load(),
+	}
 }
 
-// since returns what was added after an earlier tally. Requests that were counted
-// but not yet as failures then may make the failures more; they are cut.
 func (t tally) since(earlier tally) tally {
-	t.requests -= earlier.requests
-	t.serverErrors = min(t.serverErrors-earlier.serverErrors, t.requests)
-	t.localErrors = min(t.localErrors-earlier.localErrors, t.requests-t.serverErrors)
+	t.successes -= earlier.successes
+	t.serverErrors -= earlier.serverErrors
+	t.localErrors -= earlier.localErrors
 	return t
 }
 
@@ -94,7 +92,7 @@ func (g *group) configure(settings Settings, now time.Time) {
 			continue
 		}
 		w := &p.watch
-		earlier := w.last.Since.Add(settings.ejection(w.last.Times) + min(w.jitter, max(settings.EjectionJitter, 0)))
+		earlier := w.last.Since.Add(settings.ejection(w.last.Times) + min(w.jitter, settings.EjectionJitter))
 		if earlier.Before(w.last.Until) {
 			w.last.Until = earlier
 		}
@@ -164,14 +162,15 @@ func (g *group) judge(p *Passive, causes uint32, now time.Time) {
 		}
 		row.Store(0)
 		if limit > 0 {
-			g.detect(p, cause, now, fmt.Sprintf("%d failures in a row", limit))
+			g.detect(p, cause, now, func() string { return fmt.Sprintf("%d failures in a row", limit) })
 		}
 	}
 }
 
 // detect counts an outlier and ejects it if it may. An endpoint that is out already
-// is no outlier: what it still answers was sent before.
-func (g *group) detect(p *Passive, cause Cause, now time.Time, detail string) {
+// is no outlier: what it still answers was sent before. An upstream that fails as a
+// whole comes here often and is seldom ejected: only then is the detail asked for.
+func (g *group) detect(p *Passive, cause Cause, now time.Time, detail func() string) {
 	w := &p.watch
 	if w.out {
 		return
@@ -198,13 +197,13 @@ func (g *group) detect(p *Passive, cause Cause, now time.Time, detail string) {
 		URL:      w.url,
 		Endpoint: p.endpoint,
 		Cause:    cause,
-		Detail:   detail,
+		Detail:   detail(),
 		Since:    now,
 		Until:    now.Add(g.settings.ejection(w.times) + w.jitter),
 		Times:    w.times,
 		Enforced: w.enforced,
 	}
-	g.detector.events = append(g.detector.events, event{ejected: true, ejection: w.last})
+	g.detector.ejectedLocked(w.last)
 }
 
 // release ends an ejection.
@@ -217,6 +216,15 @@ func (g *group) release(p *Passive, now time.Time, reason Reason) {
 		p.endpoint.SetEjected(false)
 	}
 	g.detector.events = append(g.detector.events, event{returned: Return{Ejection: w.last, At: now, Reason: reason}})
+}
+
+// pass does what time has made due.
+func (g *group) pass(now time.Time) {
+	g.expire(now)
+	if !g.sweepDue.After(now) {
+		g.sweep(now)
+		g.sweepDue = now.Add(g.settings.Interval)
+	}
 }
 
 // expire releases the members whose time is over.

@@ -37,8 +37,9 @@ func ResultOf(status int) Result {
 
 // Passive is what requests tell about one endpoint. It is made together with the
 // endpoint, kept beside it and lives exactly as long, whether a Detector watches
-// it or not: a reload that switches detection on or off changes no pointer. A nil
-// *Passive observes nothing. Make one with NewPassive; it must not be copied.
+// it or not: a reload that switches detection on or off changes no pointer. In its
+// life it knows one Detector. A nil *Passive observes nothing. Make one with
+// NewPassive; it must not be copied.
 type Passive struct {
 	endpoint *balancer.Endpoint
 	limits   atomic.Pointer[limits]
@@ -47,7 +48,7 @@ type Passive struct {
 
 	// What requests write, at least a cache line away from the rest. The first
 	// three only grow: the detector takes differences.
-	requests     atomic.Uint64
+	successes    atomic.Uint64
 	serverErrors atomic.Uint64 // gateway errors included
 	localErrors  atomic.Uint64
 	row5xx       atomic.Uint32
@@ -77,8 +78,8 @@ func (p *Passive) Observe(result Result) {
 	if l == nil {
 		return
 	}
-	p.requests.Add(1)
 	if result == Success {
+		p.successes.Add(1)
 		p.resetRows()
 		return
 	}

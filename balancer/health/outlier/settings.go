@@ -65,28 +65,36 @@ type Percentage struct {
 }
 
 func (s Settings) withDefaults() Settings {
-	orDefault(&s.Consecutive5xx, DefaultConsecutive)
-	orDefault(&s.ConsecutiveGateway, DefaultConsecutive)
-	orDefault(&s.ConsecutiveLocal, DefaultConsecutive)
-	orDefault(&s.MaxEjectionPercent, DefaultMaxEjectionPercent)
-	s.MaxEjectionPercent = min(max(s.MaxEjectionPercent, 0), 100)
-	orDefault(&s.Interval, DefaultInterval)
-	orDefault(&s.BaseEjection, DefaultBaseEjection)
-	orDefault(&s.MaxEjection, max(DefaultMaxEjection, s.BaseEjection))
-	s.MaxEjection = max(s.MaxEjection, s.BaseEjection)
-	orDefault(&s.SuccessRate.MinHosts, DefaultMinHosts)
-	orDefault(&s.SuccessRate.RequestVolume, DefaultRateRequestVolume)
-	orDefault(&s.SuccessRate.StdevFactor, DefaultStdevFactor)
-	orDefault(&s.FailurePercentage.Threshold, DefaultFailurePercent)
-	orDefault(&s.FailurePercentage.MinHosts, DefaultMinHosts)
-	orDefault(&s.FailurePercentage.RequestVolume, DefaultPercentageRequestVolume)
+	s.Consecutive5xx = orDefault(s.Consecutive5xx, DefaultConsecutive)
+	s.ConsecutiveGateway = orDefault(s.ConsecutiveGateway, DefaultConsecutive)
+	s.ConsecutiveLocal = orDefault(s.ConsecutiveLocal, DefaultConsecutive)
+	s.Interval = positive(s.Interval, DefaultInterval)
+	s.BaseEjection = positive(s.BaseEjection, DefaultBaseEjection)
+	s.MaxEjection = max(s.BaseEjection, positive(s.MaxEjection, DefaultMaxEjection))
+	s.EjectionJitter = max(s.EjectionJitter, 0)
+	s.MaxEjectionPercent = min(max(orDefault(s.MaxEjectionPercent, DefaultMaxEjectionPercent), 0), 100)
+	s.SuccessRate.MinHosts = positive(s.SuccessRate.MinHosts, DefaultMinHosts)
+	s.SuccessRate.RequestVolume = positive(s.SuccessRate.RequestVolume, DefaultRateRequestVolume)
+	s.SuccessRate.StdevFactor = positive(s.SuccessRate.StdevFactor, DefaultStdevFactor)
+	s.FailurePercentage.Threshold = positive(s.FailurePercentage.Threshold, DefaultFailurePercent)
+	s.FailurePercentage.MinHosts = positive(s.FailurePercentage.MinHosts, DefaultMinHosts)
+	s.FailurePercentage.RequestVolume = positive(s.FailurePercentage.RequestVolume, DefaultPercentageRequestVolume)
 	return s
 }
 
-func orDefault[T int | time.Duration](field *T, value T) {
-	if *field == 0 {
-		*field = value
+// orDefault leaves negative numbers, which switch rules off.
+func orDefault(setting, value int) int {
+	if setting == 0 {
+		return value
 	}
+	return setting
+}
+
+func positive[T int | time.Duration](setting, value T) T {
+	if setting <= 0 {
+		return value
+	}
+	return setting
 }
 
 // limits are the settings that requests look at. They are immutable; a nil
@@ -117,7 +125,8 @@ func limitOf(setting int) uint32 {
 	return uint32(min(setting, math.MaxInt32))
 }
 
-// ejection is how long an endpoint stays out that was ejected so many times.
+// ejection is how long an endpoint stays out that was ejected so many times. It
+// divides first, so that no product overflows.
 func (s Settings) ejection(times int) time.Duration {
 	if time.Duration(times) > s.MaxEjection/s.BaseEjection {
 		return s.MaxEjection

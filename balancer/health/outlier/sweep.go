@@ -8,6 +8,10 @@ import (
 	"time"
 )
 
+// rounding is taken off the threshold: the mean of equal rates may come out above
+// all of them.
+const rounding = 1e-9
+
 // sample is one endpoint's success rate over an interval.
 type sample struct {
 	passive  *Passive
@@ -28,11 +32,11 @@ func (g *group) sweep(now time.Time) {
 			continue
 		}
 		if !g.settings.SplitLocal {
-			all = appendSample(all, p, added.requests, added.serverErrors+added.localErrors)
+			all = appendSample(all, p, added.successes, added.serverErrors+added.localErrors)
 			continue
 		}
-		all = appendSample(all, p, added.requests-added.localErrors, added.serverErrors)
-		local = appendSample(local, p, added.requests, added.localErrors)
+		all = appendSample(all, p, added.successes, added.serverErrors)
+		local = appendSample(local, p, added.successes+added.serverErrors, added.localErrors)
 	}
 	g.remember(all)
 	g.compare(all, SuccessRate, now)
@@ -42,11 +46,12 @@ func (g *group) sweep(now time.Time) {
 	g.forgive(now)
 }
 
-func appendSample(samples []sample, p *Passive, requests, failures uint64) []sample {
+func appendSample(samples []sample, p *Passive, successes, failures uint64) []sample {
+	requests := successes + failures
 	if requests == 0 {
 		return samples
 	}
-	rate := 100 * float64(requests-min(failures, requests)) / float64(requests)
+	rate := 100 * float64(successes) / float64(requests)
 	return append(samples, sample{passive: p, rate: rate, requests: requests})
 }
 
@@ -54,7 +59,7 @@ func appendSample(samples []sample, p *Passive, requests, failures uint64) []sam
 func (g *group) remember(samples []sample) {
 	volume := min(g.settings.SuccessRate.RequestVolume, g.settings.FailurePercentage.RequestVolume)
 	for _, s := range samples {
-		if s.requests >= uint64(max(volume, 0)) {
+		if s.requests >= uint64(volume) {
 			s.passive.watch.rate = s.rate
 		}
 	}
@@ -67,17 +72,19 @@ func (g *group) compare(samples []sample, cause Cause, now time.Time) {
 		return
 	}
 	eligible := ofVolume(samples, rule.RequestVolume)
-	if len(eligible) < rule.MinHosts || len(eligible) == 0 {
+	if len(eligible) < rule.MinHosts {
 		return
 	}
 	mean, stdev := meanAndDeviation(eligible)
-	threshold := mean - stdev*float64(rule.StdevFactor)/1000
+	threshold := mean - stdev*float64(rule.StdevFactor)/1000 - rounding
 	for _, s := range eligible {
 		if s.rate >= threshold {
 			return
 		}
-		g.detect(s.passive, cause, now, fmt.Sprintf("success rate %.1f%% of %d requests is below %.1f%% (mean %.1f%%, deviation %.1f)",
-			s.rate, s.requests, threshold, mean, stdev))
+		g.detect(s.passive, cause, now, func() string {
+			return fmt.Sprintf("success rate %.1f%% of %d requests is below %.1f%% (mean %.1f%%, deviation %.1f)",
+				s.rate, s.requests, threshold, mean, stdev)
+		})
 	}
 }
 
@@ -95,8 +102,9 @@ func (g *group) limit(samples []sample, cause Cause, now time.Time) {
 		if 100-s.rate < float64(rule.Threshold) {
 			return
 		}
-		g.detect(s.passive, cause, now, fmt.Sprintf("%.1f%% of %d requests failed, the limit is %d%%",
-			100-s.rate, s.requests, rule.Threshold))
+		g.detect(s.passive, cause, now, func() string {
+			return fmt.Sprintf("%.1f%% of %d requests failed, the limit is %d%%", 100-s.rate, s.requests, rule.Threshold)
+		})
 	}
 }
 
@@ -105,7 +113,7 @@ func (g *group) limit(samples []sample, cause Cause, now time.Time) {
 func ofVolume(samples []sample, volume int) []sample {
 	eligible := make([]sample, 0, len(samples))
 	for _, s := range samples {
-		if s.requests >= uint64(max(volume, 0)) {
+		if s.requests >= uint64(volume) {
 			eligible = append(eligible, s)
 		}
 	}
