@@ -12,7 +12,7 @@
 // an endpoint only if none objects:
 //
 //	 probes (this package)             requests (package outlier)
-//	 new                               new
+//	 a new one                         any
 //	  |                                 |
 //	  v          1 success              v       5 failures in a row, or an
 //	DOWN -----------------------> UP   IN ----- interval with a bad rate ----> OUT

@@ -185,7 +185,9 @@ func TestGRPCProbeTimeLimitCoversAnswer(t *testing.T) {
 	server := serveGRPC(t, false, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/grpc")
 		w.WriteHeader(http.StatusOK)
-		http.NewResponseController(w).Flush()
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			t.Error(err)
+		}
 		<-r.Context().Done() // the probe's end is seen here
 		close(ended)
 	})

@@ -64,7 +64,8 @@ func appendCheckRequest(dst []byte, service string) []byte {
 // servingStatus returns the status in a HealthCheckResponse. Of fields that are
 // there more than once the last counts, and unknown ones are skipped, as protobuf
 // has it.
-func servingStatus(message []byte) (status uint64, err error) {
+func servingStatus(message []byte) (uint64, error) {
+	var status uint64
 	for len(message) > 0 {
 		tag, n := binary.Uvarint(message)
 		if n <= 0 || tag>>3 == 0 {
@@ -78,15 +79,17 @@ func servingStatus(message []byte) (status uint64, err error) {
 			message = message[n:]
 			continue
 		}
-		if message, err = skipField(message, tag&7); err != nil {
+		rest, err := skipField(message, tag&7)
+		if err != nil {
 			return 0, err
 		}
+		message = rest
 	}
 	return status, nil
 }
 
 func skipField(message []byte, wireType uint64) ([]byte, error) {
-	size := uint64(0)
+	var size uint64
 	switch wireType {
 	case wireVarint:
 		_, n := binary.Uvarint(message)

@@ -96,7 +96,9 @@ func FuzzServingStatus(f *testing.F) {
 		if message, err := cutMessage(b); err == nil && len(message) > len(b)-5 {
 			t.Errorf("message of %d bytes in %d", len(message), len(b))
 		}
-		servingStatus(b)
+		if status, err := servingStatus(b); err != nil && status != 0 {
+			t.Errorf("status %d beside %v", status, err)
+		}
 		if status, err := servingStatus(appendCheckRequest(nil, string(b))); err != nil || status != 0 {
 			t.Errorf("a request reads as status %d, %v", status, err)
 		}

@@ -217,7 +217,7 @@ func TestPrefaceOfKinds(t *testing.T) {
 	if cause := probeOnce(t, Probe{Kind: GRPC}, Target{URL: server.URL, Preface: preface}); cause != "" || <-told != preface {
 		t.Errorf("gRPC: %s", cause)
 	}
-	echo := serveRaw(t, func(conn net.Conn) { io.Copy(conn, conn) })
+	echo := serveRaw(t, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
 	if cause := probeOnce(t, Probe{Kind: TCP, Send: "x", Receive: preface + "x"}, Target{URL: echo, Preface: preface}); cause != "" {
 		t.Errorf("TCP: %s", cause)
 	}
