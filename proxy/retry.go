@@ -191,7 +191,7 @@ func (x *Exchange) prepareRetry(cause telemetry.RetryCause, retries int) (*upstr
 		return nil, 0
 	}
 	if !x.retrying {
-		if !x.Route.Upstream.BeginRetry(p.BudgetPercent, p.BudgetFloor) {
+		if !x.dest.Upstream.BeginRetry(p.BudgetPercent, p.BudgetFloor) {
 			return nil, 0
 		}
 		x.retrying = true
@@ -203,7 +203,7 @@ func (x *Exchange) prepareRetry(cause telemetry.RetryCause, retries int) (*upstr
 func (x *Exchange) endRetry() {
 	if x.retrying {
 		x.retrying = false
-		x.Route.Upstream.EndRetry()
+		x.dest.Upstream.EndRetry()
 	}
 }
 

@@ -138,7 +138,7 @@ func (s *Server) recoverPanic(x *Exchange) {
 	}
 	x.endAttempt(false)
 	x.endRetry()
-	x.held.leave()
+	x.held.leave(x.pick.Now)
 	x.stream.reset() // lest emptying the response ends the exchange once more
 	writeError(x.Ctx, ErrPanic, x.fields.value(accept), x.RequestID)
 	x.finishResponse()
@@ -192,7 +192,7 @@ func (s *Server) HandleReadError(ctx *fasthttp.RequestCtx, err error) {
 // close is the end of every request: it tells the sinks and releases the
 // exchange. For a streamed response it runs when the last byte was written.
 func (s *Server) close(x *Exchange) {
-	x.held.leave()
+	x.held.leave(x.pick.Now)
 	s.record(x)
 	s.release(x)
 }
@@ -227,7 +227,7 @@ func (s *Server) record(x *Exchange) {
 		e.Source = telemetry.SourceGateway
 	}
 	if x.endpoint != nil {
-		e.Upstream, e.Endpoint = x.Route.Upstream.Name(), x.endpoint.Target
+		e.Upstream, e.Endpoint = x.dest.Upstream.Name(), x.endpoint.Target
 	}
 	if x.gone {
 		if x.Err != ErrSendRate {

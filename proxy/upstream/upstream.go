@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/salgue441/velocity/balancer"
+	"github.com/salgue441/velocity/balancer/breaker"
 )
 
 // Upstream is a named group of endpoints behind one picker. Its name is its
@@ -15,6 +16,8 @@ type Upstream struct {
 	// Latency is how long recent replies took. Only routes that hedge by a
 	// percentile feed it.
 	Latency Latency
+	// Breaker is the circuit breaker of all endpoints together, nil for none.
+	Breaker atomic.Pointer[breaker.Breaker]
 
 	name     string
 	state    atomic.Pointer[State]
@@ -33,6 +36,8 @@ type State struct {
 	Endpoints []*Endpoint
 
 	picker balancer.Picker
+	tags   map[string]int // index by tag
+	tagOf  []string
 }
 
 // New returns an upstream without endpoints; Pick finds none until Set.
@@ -57,6 +62,9 @@ type Member struct {
 	Priority int
 	// Zone is where the endpoint is.
 	Zone string
+	// Tag is the endpoint's name in a sticky cookie, empty for none. It must not be
+	// guessable, and is the same on all gateways.
+	Tag string
 }
 
 // Members returns endpoints as members of the highest priority and of no zone.
@@ -71,10 +79,16 @@ func Members(endpoints ...*Endpoint) []Member {
 // NewState checks a list of endpoints and prepares its picker. In consistent
 // hashes a target goes by its URL, so that all gateways agree.
 func NewState(s balancer.Settings, members ...Member) (*State, error) {
-	state := &State{Algorithm: s.Algorithm, Zone: s.Zone, Endpoints: make([]*Endpoint, len(members))}
+	state := &State{
+		Algorithm: s.Algorithm, Zone: s.Zone, Endpoints: make([]*Endpoint, len(members)),
+		tags: make(map[string]int), tagOf: make([]string, len(members)),
+	}
 	live := make([]balancer.Member, len(members))
 	for i, m := range members {
 		state.Endpoints[i] = m.Endpoint
+		if m.Tag != "" {
+			state.tags[m.Tag], state.tagOf[i] = i, m.Tag
+		}
 		live[i] = balancer.Member{Endpoint: m.Endpoint.Live, ID: identity(m.Endpoint.Target), Priority: m.Priority, Zone: m.Zone}
 	}
 	var err error
@@ -108,6 +122,37 @@ func (s *State) Pick(q *balancer.Query) *Endpoint {
 	}
 	q.Tried.Add(i)
 	return s.Endpoints[i]
+}
+
+// Bound returns the endpoint that a sticky cookie names, marks it tried, and nil
+// if there is none such or it no longer serves the clients that are bound to it.
+func (s *State) Bound(tag []byte, q *balancer.Query) *Endpoint {
+	i, ok := s.tags[string(tag)]
+	if !ok || !s.Endpoints[i].Live.Keeps() || q.Tried.Has(i) {
+		return nil
+	}
+	q.Tried.Add(i)
+	return s.Endpoints[i]
+}
+
+// Tag returns an endpoint's name in a sticky cookie, empty for none.
+func (s *State) Tag(e *Endpoint) string {
+	for i, other := range s.Endpoints {
+		if other == e {
+			return s.tagOf[i]
+		}
+	}
+	return ""
+}
+
+// Broken reports whether circuit breakers keep requests from any endpoint.
+func (s *State) Broken() bool {
+	for _, e := range s.Endpoints {
+		if e.Live.Broken() {
+			return true
+		}
+	}
+	return false
 }
 
 // PickRetired returns an endpoint that is up and takes no new requests, nil if
