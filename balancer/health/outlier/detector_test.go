@@ -352,13 +352,48 @@ func TestForgetting(t *testing.T) {
 
 			// It comes back as a new one.
 			w.Set("users", Settings{}, targets)
-			w.observe(gone, "eeeee")
+			w.observe(gone, "eeee")
+			forget(w, targets[0])
+			w.Set("users", Settings{}, targets)
+			w.observe(gone, "eeee")
+			w.want()
+			w.observe(gone, "e")
 			w.want("0s b out: consecutive_5xx, 30s, times 1, enforced true")
 		})
 	}
 	f("Set", func(w *world, kept Target) { w.Set("users", Settings{}, []Target{kept}) })
 	f("Set to none", func(w *world, _ Target) { w.Set("users", Settings{}, nil) })
 	f("Remove", func(w *world, _ Target) { w.Remove("users") })
+}
+
+// TestForgottenRates: what an endpoint did before it was watched is no part of its
+// first interval.
+func TestForgottenRates(t *testing.T) {
+	bubble(t, func(w *world) {
+		targets := fleet(5)
+		for _, target := range targets {
+			serve(target.Passive, 200, 0, 0)
+		}
+		serve(targets[0].Passive, 0, 200, 0)
+		w.Set("users", Settings{}, targets)
+		advance(10 * time.Second)
+		w.want()
+	})
+}
+
+// TestOneOutlierAtATime: an endpoint that is out is not found again.
+func TestOneOutlierAtATime(t *testing.T) {
+	bubble(t, func(w *world) {
+		targets := fleet(3)
+		w.Set("users", Settings{MaxEjectionPercent: 100, ConsecutiveGateway: 3}, targets)
+		w.observe(targets[0].Passive, "eeggg") // both limits with one answer
+		w.observe(targets[0].Passive, "eeeeeeeeeeeeggggg")
+		w.want("0s a out: consecutive_gateway, 30s, times 1, enforced true")
+		c := w.Counters("users")
+		if c.Out != 1 || c.Detected != [Causes]uint64{ConsecutiveGateway: 1} || c.Overflow != 0 {
+			t.Errorf("counters %+v", c)
+		}
+	})
 }
 
 // TestMoving: an endpoint is watched for one upstream, the last that listed it.
@@ -431,6 +466,24 @@ func TestCloseReportsAndLeaves(t *testing.T) {
 		}
 		w.Close()
 	})
+}
+
+// TestCloseLosesNoEvent: what was decided before Close is told before it returns.
+func TestCloseLosesNoEvent(t *testing.T) {
+	for range 50 {
+		returned := 0
+		d := New(Options{OnReturn: func(Return) { returned++ }})
+		target := Target{Passive: passive()}
+		d.Set("users", Settings{}, []Target{target})
+		d.mu.Lock()
+		d.groups["users"].detect(target.Passive, Consecutive5xx, time.Now(), func() string { return "" })
+		d.mu.Unlock()
+		d.Return(target.Passive)
+		d.Close()
+		if returned != 1 {
+			t.Fatalf("%d returns were reported, want 1", returned)
+		}
+	}
 }
 
 // TestCallbacksMayCallBack: a callback that calls the detector does not block it.
