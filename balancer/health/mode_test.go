@@ -23,7 +23,7 @@ func TestDisabledIsNotProbed(t *testing.T) {
 		if got := len(s.of(b.Endpoint)) - m; got < 50 {
 			t.Errorf("%d probes in a minute while drained", got)
 		}
-		if status := c.Status("users"); !status[0].Paused || !status[0].Up || status[1].Paused {
+		if status := c.Status("users"); !status[0].Paused || !status[0].Up || status[0].Succeeded != 0 || status[1].Paused {
 			t.Errorf("status %+v", status)
 		}
 
@@ -45,6 +45,37 @@ func TestDisabledIsNotProbed(t *testing.T) {
 		advance(1500 * time.Millisecond)
 		if got := len(s.of(a.Endpoint)); got == n {
 			t.Error("not probed again without Wake")
+		}
+	})
+}
+
+// TestPausedAreSpread: endpoints that are disabled together and enabled together,
+// without Wake, are not probed together.
+func TestPausedAreSpread(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, c *Checker, s *stub) {
+		targets := make([]Target, 1000)
+		for i := range targets {
+			targets[i] = target(false)
+			targets[i].Endpoint.SetMode(balancer.Disabled)
+		}
+		c.Set("users", Probe{Interval: time.Second}, targets)
+		advance(500 * time.Millisecond)
+		for _, target := range targets {
+			target.Endpoint.SetMode(balancer.Enabled)
+		}
+		perTenth := make(map[int64]int)
+		begun := time.Now()
+		advance(time.Second)
+		for _, target := range targets {
+			if len(s.of(target.Endpoint)) == 0 {
+				t.Fatal("an endpoint was not probed within its interval")
+			}
+			perTenth[s.of(target.Endpoint)[0].at.Sub(begun).Milliseconds()/100]++
+		}
+		for tenth, count := range perTenth {
+			if count > 200 {
+				t.Errorf("%d of 1000 within tenth %d of a second", count, tenth)
+			}
 		}
 	})
 }

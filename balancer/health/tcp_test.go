@@ -52,6 +52,37 @@ func TestTCPProbe(t *testing.T) {
 	f("greets", Probe{Receive: "220 "}, func(conn net.Conn) { io.WriteString(conn, "220 smtp ready\r\n") }, "")
 }
 
+// pieces is a connection of which each piece is read by itself.
+type pieces struct {
+	net.Conn
+	left []string
+}
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(p.left) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, p.left[0])
+	p.left = p.left[1:]
+	return n, nil
+}
+
+func TestTCPProbeInPieces(t *testing.T) {
+	f := func(want bool, left ...string) {
+		t.Helper()
+		if err := exchangeTCP(&pieces{left: left}, Probe{Receive: "+PONG"}); (err == nil) != want {
+			t.Errorf("%q: %v", left, err)
+		}
+	}
+	f(true, "+PONG")
+	f(true, "+", "P", "O", "N", "G")
+	f(true, "xx+PO", "NGxx")
+	f(true, "+PO+PO", "NG")
+	f(true, "+P", "+P", "ONG")
+	f(false, "+P", "ON", "+G")
+	f(false)
+}
+
 func TestTCPProbeFails(t *testing.T) {
 	if cause := probeOnce(t, Probe{Kind: TCP}, Target{URL: refusing(t)}); !strings.Contains(cause, "refused") {
 		t.Errorf("cause %q, want refused", cause)

@@ -11,7 +11,8 @@ type Cause uint8
 
 // The causes, those that come first being named when several apply.
 const (
-	ConsecutiveLocal Cause = iota
+	NoCause Cause = iota // of an endpoint that was never ejected
+	ConsecutiveLocal
 	ConsecutiveGateway
 	Consecutive5xx
 	SuccessRate
@@ -19,12 +20,14 @@ const (
 	FailurePercentage
 	FailurePercentageLocal
 
-	Causes // their number
+	Causes // all causes are below it: for cause := range outlier.Causes
 )
 
 // String returns a name for metric labels and the admin API.
 func (c Cause) String() string {
 	switch c {
+	case NoCause:
+		return "none"
 	case ConsecutiveLocal:
 		return "consecutive_local"
 	case ConsecutiveGateway:
@@ -110,7 +113,8 @@ type Status struct {
 	Rate float64
 }
 
-// Counters are an upstream's totals since it was first watched.
+// Counters are an upstream's totals since it was first watched. Those of NoCause
+// are always 0.
 type Counters struct {
 	Detected [Causes]uint64 // outliers found, whether they could be ejected or not
 	Ejected  [Causes]uint64 // those that were taken out of rotation

@@ -75,148 +75,6 @@ func fleet(n int) []Target {
 	return targets
 }
 
-// TestConsecutive ejects by rows of failures. Letters are those of observe.
-func TestConsecutive(t *testing.T) {
-	f := func(settings Settings, results, want string) {
-		t.Helper()
-		bubble(t, func(w *world) {
-			targets := fleet(3)
-			w.Set("users", settings, targets)
-			w.observe(targets[0].Passive, results)
-			got := ""
-			if s := w.Status("users")[0]; s.Ejected {
-				got = s.Cause.String()
-			}
-			if got != want || targets[0].Passive.Endpoint().Ejected() != (want != "") {
-				t.Errorf("%+v, %s: %q, want %q", settings, results, got, want)
-			}
-		})
-	}
-	defaults := Settings{}
-	f(defaults, "eeee", "")
-	f(defaults, "eeeee", "consecutive_5xx")
-	f(defaults, "eeeeseeee", "")
-	f(defaults, "ggggg", "consecutive_gateway")
-	f(defaults, "lllll", "consecutive_gateway")
-	f(defaults, "glglg", "consecutive_gateway")
-	f(defaults, "ggegg", "consecutive_5xx")
-	f(Settings{ConsecutiveGateway: Off}, "ggggg", "consecutive_5xx")
-	f(Settings{Consecutive5xx: Off}, "eeeeeeeeee", "")
-	f(Settings{Consecutive5xx: Off}, "eegggge", "")
-	f(Settings{Consecutive5xx: Off, ConsecutiveGateway: 2}, "egeg", "")
-	f(Settings{Consecutive5xx: 10, ConsecutiveGateway: 3}, "eeeggg", "consecutive_gateway")
-	f(Settings{ConsecutiveLocal: 2}, "ll", "") // takes effect only if split
-	split := Settings{SplitLocal: true}
-	f(split, "llll", "")
-	f(split, "lllll", "consecutive_local")
-	f(split, "lllleeee", "")
-	f(split, "eelleellel", "consecutive_5xx")
-	f(split, "llllsllll", "")
-	f(Settings{SplitLocal: true, ConsecutiveLocal: Off}, "llllllllll", "")
-	f(Settings{Consecutive5xx: 1}, "e", "consecutive_5xx")
-}
-
-// TestEjectionTimes: each ejection is longer, to a limit, and each interval in
-// service makes the next one shorter.
-func TestEjectionTimes(t *testing.T) {
-	bubble(t, func(w *world) {
-		targets := fleet(3)
-		a := targets[0].Passive
-		w.Set("users", Settings{MaxEjection: 75 * time.Second}, targets)
-		w.observe(a, "eeeee")
-		w.want("0s a out: consecutive_5xx, 30s, times 1, enforced true")
-		advance(30*time.Second - 1)
-		w.want()
-		if !a.Endpoint().Ejected() {
-			t.Error("returned early")
-		}
-		advance(1)
-		w.want("30s a back: expired, enforced true")
-		if a.Endpoint().Ejected() || !a.Endpoint().Available() {
-			t.Error("the endpoint is not available again")
-		}
-		w.observe(a, "eeeee")
-		w.want("30s a out: consecutive_5xx, 1m0s, times 2, enforced true")
-		advance(time.Minute)
-		w.observe(a, "eeeee")
-		w.want("1m30s a back: expired, enforced true", "1m30s a out: consecutive_5xx, 1m15s, times 3, enforced true")
-		advance(75 * time.Second) // to 2m45s
-		w.observe(a, "eeeee")     // times stays at the first one of the longest
-		w.want("2m45s a back: expired, enforced true", "2m45s a out: consecutive_5xx, 1m15s, times 3, enforced true")
-
-		// It returns at 4m0s, just before that interval's end. The ends at 4m10s
-		// and 4m20s each take one off.
-		advance(75*time.Second + 20*time.Second)
-		if s := w.Status("users")[0]; s.Times != 1 || s.Ejected {
-			t.Errorf("status %+v, want times 1", s)
-		}
-		w.observe(a, "eeeee")
-		w.want("4m0s a back: expired, enforced true", "4m20s a out: consecutive_5xx, 1m0s, times 2, enforced true")
-	})
-}
-
-// TestReturnIsClean: failures before the return and while out count for nothing.
-func TestReturnIsClean(t *testing.T) {
-	bubble(t, func(w *world) {
-		targets := fleet(3)
-		a := targets[0].Passive
-		w.Set("users", Settings{Consecutive5xx: 5, ConsecutiveGateway: 3}, targets)
-		w.observe(a, "eeggg") // the row of 5xx is at its limit too
-		w.observe(a, "eeee")  // still on their way when it was ejected
-		advance(30 * time.Second)
-		w.want("0s a out: consecutive_gateway, 30s, times 1, enforced true", "30s a back: expired, enforced true")
-		w.observe(a, "eeee")
-		w.want()
-		w.observe(a, "e")
-		w.want("30s a out: consecutive_5xx, 1m0s, times 2, enforced true")
-	})
-}
-
-func TestMaxEjectionPercent(t *testing.T) {
-	f := func(percent, n, want int) {
-		t.Helper()
-		bubble(t, func(w *world) {
-			targets := fleet(n)
-			w.Set("users", Settings{MaxEjectionPercent: percent}, targets)
-			for _, target := range targets {
-				w.observe(target.Passive, "eeeee")
-			}
-			c := w.Counters("users")
-			if c.Out != want || c.Detected[Consecutive5xx] != uint64(n) || c.Overflow != uint64(n-want) || c.Ejected[Consecutive5xx] != uint64(want) {
-				t.Errorf("%d%% of %d: counters %+v, want %d out", percent, n, c, want)
-			}
-		})
-	}
-	f(0, 1, 1) // one always may be
-	f(0, 9, 1)
-	f(0, 10, 1)
-	f(0, 19, 1)
-	f(0, 20, 2)
-	f(Off, 20, 1)
-	f(50, 3, 1)
-	f(50, 4, 2)
-	f(99, 4, 3)
-	f(100, 4, 4)
-	f(1000, 4, 4)
-}
-
-// TestOverflowIsDetectedAgain: an endpoint that may not be ejected is found again
-// after another row, when there may be room.
-func TestOverflowIsDetectedAgain(t *testing.T) {
-	bubble(t, func(w *world) {
-		targets := fleet(3)
-		w.Set("users", Settings{}, targets)
-		w.observe(targets[0].Passive, "eeeee")
-		w.observe(targets[1].Passive, "eeeee")
-		advance(30 * time.Second)
-		w.want("0s a out: consecutive_5xx, 30s, times 1, enforced true", "30s a back: expired, enforced true")
-		w.observe(targets[1].Passive, "eeee")
-		w.want()
-		w.observe(targets[1].Passive, "e")
-		w.want("30s b out: consecutive_5xx, 30s, times 1, enforced true")
-	})
-}
-
 func TestObserveOnly(t *testing.T) {
 	bubble(t, func(w *world) {
 		targets := fleet(20)
@@ -283,114 +141,18 @@ func TestEjectionJitter(t *testing.T) {
 	})
 }
 
-// TestReload: a call that changes settings or other endpoints leaves ejections and
-// counts alone.
-func TestReload(t *testing.T) {
+// TestOneOutlierAtATime: an endpoint that is out is not found again.
+func TestOneOutlierAtATime(t *testing.T) {
 	bubble(t, func(w *world) {
-		targets := fleet(4)
-		a, b := targets[0].Passive, targets[1].Passive
-		w.Set("users", Settings{}, targets)
-		w.observe(a, "eeeee")
-		w.observe(b, "ee")
-		advance(time.Second)
-		w.Set("users", Settings{Consecutive5xx: 3, MaxEjectionPercent: 50}, []Target{targets[2], targets[1], targets[0]})
-		if !a.Endpoint().Ejected() {
-			t.Error("the ejection ended with the reload")
-		}
-		w.observe(b, "e")
-		w.want("0s a out: consecutive_5xx, 30s, times 1, enforced true") // b: 2 of 3 would be over half
-		w.Set("users", Settings{Consecutive5xx: 3, MaxEjectionPercent: 50}, targets)
-		w.observe(b, "eee")
-		w.want("1s b out: consecutive_5xx, 30s, times 1, enforced true")
-		if c := w.Counters("users"); c.Detected[Consecutive5xx] != 3 || c.Overflow != 1 {
+		targets := fleet(3)
+		w.Set("users", Settings{MaxEjectionPercent: 100, ConsecutiveGateway: 3}, targets)
+		w.observe(targets[0].Passive, "eeggg") // both limits with one answer
+		w.observe(targets[0].Passive, "eeeeeeeeeeeeggggg")
+		w.want("0s a out: consecutive_gateway, 30s, times 1, enforced true")
+		c := w.Counters("users")
+		if c.Out != 1 || c.Detected != [Causes]uint64{ConsecutiveGateway: 1} || c.Overflow != 0 {
 			t.Errorf("counters %+v", c)
 		}
-		if s := w.Status("users"); s[0].URL != "a" || s[1].URL != "b" || !s[1].Ejected {
-			t.Errorf("status %+v", s)
-		}
-
-		// An ejection gets shorter with new settings, never longer.
-		w.Set("users", Settings{BaseEjection: 5 * time.Second}, targets)
-		advance(4 * time.Second)
-		w.want("5s a back: expired, enforced true")
-		w.Set("users", Settings{BaseEjection: time.Hour}, targets)
-		advance(time.Second)
-		w.want("6s b back: expired, enforced true")
-	})
-}
-
-func TestShorterIntervalAppliesAtOnce(t *testing.T) {
-	bubble(t, func(w *world) {
-		targets := fleet(5)
-		w.Set("users", Settings{Interval: time.Hour}, targets)
-		for _, target := range targets {
-			serve(target.Passive, 200, 0, 0)
-		}
-		serve(targets[0].Passive, 0, 100, 0)
-		advance(time.Minute)
-		w.Set("users", Settings{Interval: time.Second}, targets)
-		advance(time.Second)
-		w.want("1m1s a out: success_rate, 30s, times 1, enforced true")
-	})
-}
-
-func TestForgetting(t *testing.T) {
-	f := func(name string, forget func(w *world, kept Target)) {
-		t.Helper()
-		bubble(t, func(w *world) {
-			targets := fleet(2)
-			gone := targets[1].Passive
-			w.Set("users", Settings{}, targets)
-			w.observe(gone, "eeeee")
-			forget(w, targets[0])
-			w.want("0s b out: consecutive_5xx, 30s, times 1, enforced true", "0s b back: unwatched, enforced true")
-			if gone.Endpoint().Ejected() {
-				t.Errorf("%s: the endpoint is ejected for good", name)
-			}
-			w.observe(gone, "eeeeeeeeee")
-			w.want()
-
-			// It comes back as a new one.
-			w.Set("users", Settings{}, targets)
-			w.observe(gone, "eeeee")
-			w.want("0s b out: consecutive_5xx, 30s, times 1, enforced true")
-		})
-	}
-	f("Set", func(w *world, kept Target) { w.Set("users", Settings{}, []Target{kept}) })
-	f("Set to none", func(w *world, _ Target) { w.Set("users", Settings{}, nil) })
-	f("Remove", func(w *world, _ Target) { w.Remove("users") })
-}
-
-// TestMoving: an endpoint is watched for one upstream, the last that listed it.
-func TestMoving(t *testing.T) {
-	bubble(t, func(w *world) {
-		targets := fleet(1)
-		w.Set("users", Settings{}, targets)
-		w.observe(targets[0].Passive, "eeeee")
-		w.Set("orders", Settings{}, targets)
-		w.want("0s a out: consecutive_5xx, 30s, times 1, enforced true", "0s a back: unwatched, enforced true")
-		if w.Status("users") != nil || len(w.Status("orders")) != 1 {
-			t.Error("listed for the old upstream, or not for the new one")
-		}
-	})
-}
-
-func TestReturnByHand(t *testing.T) {
-	bubble(t, func(w *world) {
-		targets := fleet(2)
-		a := targets[0].Passive
-		w.Set("users", Settings{}, targets)
-		if w.Return(a) || w.Return(nil) || w.Return(passive()) {
-			t.Error("returned what was not out")
-		}
-		w.observe(a, "eeeee")
-		advance(time.Second)
-		if !w.Return(a) || a.Endpoint().Ejected() {
-			t.Error("not returned")
-		}
-		w.want("0s a out: consecutive_5xx, 30s, times 1, enforced true", "1s a back: released, enforced true")
-		advance(time.Minute)
-		w.want()
 	})
 }
 
@@ -431,6 +193,24 @@ func TestCloseReportsAndLeaves(t *testing.T) {
 		}
 		w.Close()
 	})
+}
+
+// TestCloseLosesNoEvent: what was decided before Close is told before it returns.
+func TestCloseLosesNoEvent(t *testing.T) {
+	for range 50 {
+		returned := 0
+		d := New(Options{OnReturn: func(Return) { returned++ }})
+		target := Target{Passive: passive()}
+		d.Set("users", Settings{}, []Target{target})
+		d.mu.Lock()
+		d.groups["users"].detect(target.Passive, Consecutive5xx, time.Now(), func() string { return "" })
+		d.mu.Unlock()
+		d.Return(target.Passive)
+		d.Close()
+		if returned != 1 {
+			t.Fatalf("%d returns were reported, want 1", returned)
+		}
+	}
 }
 
 // TestCallbacksMayCallBack: a callback that calls the detector does not block it.

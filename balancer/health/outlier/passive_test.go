@@ -1,6 +1,7 @@
 package outlier
 
 import (
+	"reflect"
 	"sync"
 	"testing"
 
@@ -12,6 +13,29 @@ func passive() *Passive { return NewPassive(balancer.NewEndpoint(1, true)) }
 func (p *Passive) total() uint64 {
 	t := p.tally()
 	return t.successes + t.serverErrors + t.localErrors
+}
+
+// TestPassiveLayout: what requests write shares no cache line with what they only
+// read, nor with another endpoint.
+func TestPassiveLayout(t *testing.T) {
+	const line = 64
+	layout := reflect.TypeFor[Passive]()
+	offset := func(name string) uintptr {
+		field, ok := layout.FieldByName(name)
+		if !ok {
+			t.Fatalf("no field %s", name)
+		}
+		return field.Offset
+	}
+	if gap := offset("successes") - offset("limits"); gap < 2*line {
+		t.Errorf("counters begin %d bytes after what is read", gap)
+	}
+	if used := offset("next") - offset("successes"); used > line {
+		t.Errorf("counters take %d bytes, more than a line", used)
+	}
+	if gap := layout.Size() - offset("next"); gap < line {
+		t.Errorf("%d bytes to the next endpoint", gap)
+	}
 }
 
 func TestResultOf(t *testing.T) {

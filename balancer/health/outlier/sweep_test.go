@@ -80,7 +80,8 @@ func TestSuccessRate(t *testing.T) {
 	f("below", Settings{}, []int{100, 0, 0, 0, 0}, 0)
 	// The one of 4 lies sqrt(3) deviations below, whatever its rate.
 	f("too few to stand out", Settings{SuccessRate: Rate{MinHosts: 4}}, []int{200, 0, 0, 0})
-	f("fewer than needed", Settings{}, []int{200, 0, 0, 0})
+	f("too few to stand out, less tolerant", Settings{SuccessRate: Rate{MinHosts: 4, StdevFactor: 1700}}, []int{200, 0, 0, 0}, 0)
+	f("fewer than needed", Settings{SuccessRate: Rate{StdevFactor: 1700}}, []int{200, 0, 0, 0})
 	f("all equally bad", Settings{SuccessRate: Rate{StdevFactor: 1}}, []int{101, 101, 101, 101, 101})
 	// Rates 49, 51, 100, 100, 100: mean 80, deviation 24.5; 80-1.9*24.5 = 33.4.
 	f("two share the blame", Settings{}, []int{102, 98, 0, 0, 0})
@@ -89,10 +90,22 @@ func TestSuccessRate(t *testing.T) {
 	f("disabled", Settings{SuccessRate: Rate{Disabled: true}}, []int{100, 0, 0, 0, 0})
 }
 
+// TestEqualRatesAreNoOutliers: the mean of these five comes out above each of them.
+func TestEqualRatesAreNoOutliers(t *testing.T) {
+	g := quiet(Settings{SuccessRate: Rate{StdevFactor: 1}}, 5)
+	for _, p := range g.members {
+		serve(p, 700, 257, 0)
+	}
+	g.sweep(epoch)
+	if got := g.outs(); got != nil {
+		t.Errorf("ejected %v", got)
+	}
+}
+
 func TestSuccessRateNeedsVolume(t *testing.T) {
 	f := func(requests []int, want ...int) {
 		t.Helper()
-		g := quiet(Settings{}, len(requests))
+		g := quiet(Settings{SuccessRate: Rate{StdevFactor: 1000}}, len(requests))
 		for i, p := range g.members {
 			errors := 0
 			if i == 0 {
