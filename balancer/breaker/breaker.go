@@ -39,8 +39,9 @@ type Breaker struct {
 	cause     cause
 	streak    int // openings since the breaker was closed
 	opened    uint64
-	begun     int // probes under way
-	succeeded int // probes
+	begun     int   // probes under way
+	begunAt   int64 // the last of them
+	succeeded int   // probes
 }
 
 // live is what Record needs, in one load.
@@ -104,24 +105,25 @@ func (b *Breaker) Record(now int64, permit Permit, outcome Outcome, latency time
 		return
 	}
 	live := b.live.Load()
-	slow := live.settings.slow(latency)
+	if b.count(now, live, outcome == Failure, live.settings.slow(latency)) {
+		b.judge(now, word, live)
+	}
+}
+
+// count reports whether it counted something bad.
+func (b *Breaker) count(now int64, live *live, failed, slow bool) bool {
 	number := live.window.number(now)
 	live.window.total.add(number)
-	if outcome == Success {
-		if b.row.Load() != 0 {
-			b.row.Store(0)
-		}
-		if !slow {
-			return
-		}
-	} else {
+	if failed {
 		live.window.failed.add(number)
 		b.row.Add(1)
+	} else if b.row.Load() != 0 {
+		b.row.Store(0)
 	}
 	if slow {
 		live.window.slow.add(number)
 	}
-	b.judge(now, word, live)
+	return failed || slow
 }
 
 // judge opens the breaker if a condition is met. Only failed and slow requests

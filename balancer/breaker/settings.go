@@ -18,7 +18,7 @@ const (
 )
 
 const (
-	minWindow = buckets * time.Millisecond
+	minWindow = buckets * 10 * time.Millisecond
 	// maxDuration keeps sums of times far from overflow.
 	maxDuration = 365 * 24 * time.Hour
 	maxProbes   = 1 << 16
@@ -27,7 +27,7 @@ const (
 // Settings say when a breaker opens and how it comes back. They can be compared.
 // The zero value never opens by itself: each condition is off at 0.
 type Settings struct {
-	// Window is the time over which requests count, at least 10 ms; 0 means
+	// Window is the time over which requests count, at least 100 ms; 0 means
 	// DefaultWindow. It moves in tenths: between 90 % and 100 % of it count.
 	Window time.Duration
 	// MinRequests is how many requests must be in the window before ErrorRatio and
