@@ -12,7 +12,7 @@ import (
 const rampFailures = 3
 
 // Breaker is a circuit breaker. It lives across reloads. All methods are safe for
-// concurrent use and none allocates but Set, Status and New. Allow and Record take
+// concurrent use and none allocates but Set and Status. Allow and Record take
 // no lock unless the state changes or a probe begins or ends. Make one with New;
 // a Breaker must not be copied. It takes less than 700 bytes, its window included.
 type Breaker struct {
@@ -130,19 +130,23 @@ func (b *Breaker) count(now int64, live *live, failed, slow bool) bool {
 // come here: a breaker that opens upon a success would surprise, and if it has
 // reason to open the next failure will do.
 func (b *Breaker) judge(now int64, word uint64, live *live) {
-	sums := live.window.sums(now)
-	row := int(b.row.Load())
-	cause := live.settings.judge(sums, row)
-	if cause.kind == noCause && phaseOf(word) == ramping && row >= rampFailures {
-		cause.kind = tooManyInARow
+	sums, row := live.window.sums(now), int(b.row.Load())
+	kind := live.settings.judge(sums, row)
+	if kind == noCause && phaseOf(word) == ramping && row >= rampFailures {
+		kind = tooManyInARow
 	}
-	if cause.kind == noCause {
-		return
+	if kind != noCause {
+		b.condemn(now, word, live, kind, sums, row)
 	}
+}
+
+// condemn opens the breaker unless it has changed since word was loaded.
+func (b *Breaker) condemn(now int64, word uint64, live *live, kind causeKind, n sums, row int) {
 	b.mu.Lock()
 	b.settleLocked(now)
 	if current := b.word.Load(); generationOf(current) == generationOf(word) {
-		b.openLocked(now, cause)
+		s := &live.settings
+		b.openLocked(now, cause{kind: kind, sums: n, row: row, window: s.Window, limit: s.LatencyLimit, quantile: s.LatencyQuantile})
 	}
 	b.unlockAndTell()
 }
@@ -155,18 +159,17 @@ func (s *Settings) slow(latency time.Duration) bool {
 }
 
 // judge returns the condition that is met.
-func (s *Settings) judge(n sums, row int) cause {
-	c := cause{sums: n, row: row, window: s.Window, limit: s.LatencyLimit, quantile: s.LatencyQuantile}
+func (s *Settings) judge(n sums, row int) causeKind {
 	requests := float64(n.requests)
 	switch enough := n.requests >= s.MinRequests; {
 	case s.ConsecutiveFailures > 0 && row >= s.ConsecutiveFailures:
-		c.kind = tooManyInARow
+		return tooManyInARow
 	case enough && s.ErrorRatio > 0 && float64(n.failed)*100 >= s.ErrorRatio*requests:
-		c.kind = tooManyFailed
+		return tooManyFailed
 	case enough && s.LatencyLimit > 0 && float64(n.slow)*100 > (100-s.LatencyQuantile)*requests:
-		c.kind = tooManySlow
+		return tooManySlow
 	}
-	return c
+	return noCause
 }
 
 // Set changes the settings. State, counts and a running OpenFor or Ramp live on.

@@ -164,7 +164,7 @@ var scripts = []struct {
 		script: `
 			0s     fail 20               => open 0% 20 of 20 requests in 10s failed
 			10s    ok                    => half_open 0%
-			19.999999999s  fail fail ok fail fail ok fail fail => half_open 99%
+			19.999999999s  fail 2 ok fail 2 ok fail 2 => half_open 99%
 			19.999999999s  fail          => open 0% 3 requests in a row failed`,
 	},
 	{
@@ -219,7 +219,7 @@ func TestScripts(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			s.settings.Jitter = -1
 			p := &player{t: t}
-			p.b = New(s.settings, func(from, to State) { p.changes = append(p.changes, to) })
+			p.b = New(s.settings, func(_, to State) { p.changes = append(p.changes, to) })
 			for line := range strings.Lines(strings.TrimSpace(s.script)) {
 				p.line(strings.TrimSpace(line))
 			}

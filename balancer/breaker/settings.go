@@ -62,8 +62,9 @@ type Settings struct {
 	// Probes is how many requests a half-open breaker lets through at first, and
 	// how many successes it wants of them; 0 means DefaultProbes.
 	Probes int
-	// ProbeTimeout is how long a probe may leave its outcome open before another
-	// request takes its place; 0 means DefaultProbeTimeout.
+	// ProbeTimeout is how long after the last probe began those whose outcome is
+	// still open are given up, and other requests take their places; 0 means
+	// DefaultProbeTimeout.
 	ProbeTimeout time.Duration
 	// Ramp is the time over which the share of requests that are let through grows
 	// from nothing to all once the probes have succeeded; 0 means DefaultRamp,

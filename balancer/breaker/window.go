@@ -47,16 +47,12 @@ func (s *series) add(number int64) {
 	}
 }
 
-// sum is the count of the window that ends with bucket number.
-func (s *series) sum(number int64) int {
-	n := 0
-	for i := range s {
-		word := s[i].Load()
-		if of := int64(word >> countBits); of <= number && of > number-buckets {
-			n += int(word & countMask)
-		}
+// within is what a word counts for the window that ends with bucket number.
+func within(word uint64, number int64) int {
+	if of := int64(word >> countBits); of > number || of <= number-buckets {
+		return 0
 	}
-	return n
+	return int(word & countMask)
 }
 
 // window counts requests over the last time in 248 bytes.
@@ -81,10 +77,14 @@ func (w *window) number(now int64) int64 { return max(0, now) / w.length }
 // sums reads the parts before the whole, which writers count first. Between two
 // reads a bucket may pass out of the window, hence the limit.
 func (w *window) sums(now int64) sums {
+	var n sums
 	number := w.number(now)
-	failed, slow := w.failed.sum(number), w.slow.sum(number)
-	requests := w.total.sum(number)
-	return sums{requests, min(failed, requests), min(slow, requests)}
+	for i := range buckets {
+		n.failed += within(w.failed[i].Load(), number)
+		n.slow += within(w.slow[i].Load(), number)
+		n.requests += within(w.total[i].Load(), number)
+	}
+	return sums{n.requests, min(n.failed, n.requests), min(n.slow, n.requests)}
 }
 
 // reset forgets all. What is counted at the same time is forgotten or not.
