@@ -11,6 +11,9 @@ import (
 // requests, which MinRequests would protect, is not walked to its end.
 const rampFailures = 3
 
+// mostInARow keeps the count of a breaker that never opens from overflow.
+const mostInARow = 1 << 30
+
 // Breaker is a circuit breaker. It lives across reloads. All methods are safe for
 // concurrent use and none allocates but Set and Status. Allow and Record take
 // no lock unless the state changes or a probe begins or ends. Make one with New;
@@ -116,7 +119,9 @@ func (b *Breaker) count(now int64, live *live, failed, slow bool) bool {
 	live.window.total.add(number)
 	if failed {
 		live.window.failed.add(number)
-		b.row.Add(1)
+		if b.row.Load() < mostInARow {
+			b.row.Add(1)
+		}
 	} else if b.row.Load() != 0 {
 		b.row.Store(0)
 	}
@@ -190,5 +195,6 @@ func (b *Breaker) Set(s Settings) {
 	b.live.Store(&live{s, window})
 }
 
-// Settings returns what New or Set was given, with defaults in place of zeros.
+// Settings returns what New or Set was given, with defaults in place of zeros, and
+// in range.
 func (b *Breaker) Settings() Settings { return b.live.Load().settings }

@@ -17,8 +17,8 @@ const (
 	countBits = 28
 	countMask = 1<<countBits - 1
 	// mostCount is where a bucket stops counting, well before the next bit is at
-	// risk: at 267 million requests.
-	mostCount = countMask - 1<<20
+	// risk, and the sum of all would be too much for an int of 32 bits.
+	mostCount = 200_000_000
 )
 
 // series counts one kind of event. Numbers of buckets have 36 bits, which last for
