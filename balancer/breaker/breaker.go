@@ -11,8 +11,11 @@ import (
 // requests, which MinRequests would protect, is not walked to its end.
 const rampFailures = 3
 
+// mostInARow keeps the count of a breaker that never opens from overflow.
+const mostInARow = 1 << 30
+
 // Breaker is a circuit breaker. It lives across reloads. All methods are safe for
-// concurrent use and none allocates but Set, Status and New. Allow and Record take
+// concurrent use and none allocates but Set and Status. Allow and Record take
 // no lock unless the state changes or a probe begins or ends. Make one with New;
 // a Breaker must not be copied. It takes less than 700 bytes, its window included.
 type Breaker struct {
@@ -39,8 +42,9 @@ type Breaker struct {
 	cause     cause
 	streak    int // openings since the breaker was closed
 	opened    uint64
-	begun     int // probes under way
-	succeeded int // probes
+	begun     int   // probes under way
+	begunAt   int64 // the last of them
+	succeeded int   // probes
 }
 
 // live is what Record needs, in one load.
@@ -104,43 +108,50 @@ func (b *Breaker) Record(now int64, permit Permit, outcome Outcome, latency time
 		return
 	}
 	live := b.live.Load()
-	slow := live.settings.slow(latency)
+	if b.count(now, live, outcome == Failure, live.settings.slow(latency)) {
+		b.judge(now, word, live)
+	}
+}
+
+// count reports whether it counted something bad.
+func (b *Breaker) count(now int64, live *live, failed, slow bool) bool {
 	number := live.window.number(now)
 	live.window.total.add(number)
-	if outcome == Success {
-		if b.row.Load() != 0 {
-			b.row.Store(0)
-		}
-		if !slow {
-			return
-		}
-	} else {
+	if failed {
 		live.window.failed.add(number)
-		b.row.Add(1)
+		if b.row.Load() < mostInARow {
+			b.row.Add(1)
+		}
+	} else if b.row.Load() != 0 {
+		b.row.Store(0)
 	}
 	if slow {
 		live.window.slow.add(number)
 	}
-	b.judge(now, word, live)
+	return failed || slow
 }
 
 // judge opens the breaker if a condition is met. Only failed and slow requests
 // come here: a breaker that opens upon a success would surprise, and if it has
 // reason to open the next failure will do.
 func (b *Breaker) judge(now int64, word uint64, live *live) {
-	sums := live.window.sums(now)
-	row := int(b.row.Load())
-	cause := live.settings.judge(sums, row)
-	if cause.kind == noCause && phaseOf(word) == ramping && row >= rampFailures {
-		cause.kind = tooManyInARow
+	sums, row := live.window.sums(now), int(b.row.Load())
+	kind := live.settings.judge(sums, row)
+	if kind == noCause && phaseOf(word) == ramping && row >= rampFailures {
+		kind = tooManyInARow
 	}
-	if cause.kind == noCause {
-		return
+	if kind != noCause {
+		b.condemn(now, word, live, kind, sums, row)
 	}
+}
+
+// condemn opens the breaker unless it has changed since word was loaded.
+func (b *Breaker) condemn(now int64, word uint64, live *live, kind causeKind, n sums, row int) {
 	b.mu.Lock()
 	b.settleLocked(now)
 	if current := b.word.Load(); generationOf(current) == generationOf(word) {
-		b.openLocked(now, cause)
+		s := &live.settings
+		b.openLocked(now, cause{kind: kind, sums: n, row: row, window: s.Window, limit: s.LatencyLimit, quantile: s.LatencyQuantile})
 	}
 	b.unlockAndTell()
 }
@@ -153,18 +164,17 @@ func (s *Settings) slow(latency time.Duration) bool {
 }
 
 // judge returns the condition that is met.
-func (s *Settings) judge(n sums, row int) cause {
-	c := cause{sums: n, row: row, window: s.Window, limit: s.LatencyLimit, quantile: s.LatencyQuantile}
+func (s *Settings) judge(n sums, row int) causeKind {
 	requests := float64(n.requests)
 	switch enough := n.requests >= s.MinRequests; {
 	case s.ConsecutiveFailures > 0 && row >= s.ConsecutiveFailures:
-		c.kind = tooManyInARow
+		return tooManyInARow
 	case enough && s.ErrorRatio > 0 && float64(n.failed)*100 >= s.ErrorRatio*requests:
-		c.kind = tooManyFailed
+		return tooManyFailed
 	case enough && s.LatencyLimit > 0 && float64(n.slow)*100 > (100-s.LatencyQuantile)*requests:
-		c.kind = tooManySlow
+		return tooManySlow
 	}
-	return c
+	return noCause
 }
 
 // Set changes the settings. State, counts and a running OpenFor or Ramp live on.
@@ -185,5 +195,6 @@ func (b *Breaker) Set(s Settings) {
 	b.live.Store(&live{s, window})
 }
 
-// Settings returns what New or Set was given, with defaults in place of zeros.
+// Settings returns what New or Set was given, with defaults in place of zeros, and
+// in range.
 func (b *Breaker) Settings() Settings { return b.live.Load().settings }

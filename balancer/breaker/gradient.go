@@ -63,7 +63,7 @@ func (l *Limit) startInterval(now int64, s *LimitSettings) {
 
 func (l *Limit) adapt(latency time.Duration, peak float64, s *LimitSettings) {
 	g, base := &l.gradient, float64(l.base.Load())
-	buffer := 1 + s.Buffer/100
+	buffer := 1 + max(s.Buffer, 0)/100
 	next := g.limit * min(max(base*buffer/float64(latency), leastGradient), mostGradient)
 	next += math.Sqrt(next)
 	if next > g.limit && peak < g.limit/2 {
@@ -100,7 +100,7 @@ func (l *Limit) finishMeasuring(now int64, latency time.Duration, s *LimitSettin
 	g := &l.gradient
 	g.limit = min(max(g.limit, float64(s.Min)), float64(s.Max))
 	g.anchor = g.limit
-	g.measureAt = now + int64(float64(s.MeasureInterval)*(1+s.MeasureJitter/100*g.random()))
+	g.measureAt = now + int64(float64(s.MeasureInterval)*(1+max(s.MeasureJitter, 0)/100*g.random()))
 	l.base.Store(int64(latency))
 	l.measured.Add(1)
 	l.measuring.Store(false)

@@ -53,19 +53,13 @@ func (s LimitSettings) withDefaults() LimitSettings {
 	s.Min = min(orDefault(s.Min, DefaultLimitMin), maxLimit)
 	s.Max = max(min(orDefault(s.Max, DefaultLimitMax), maxLimit), s.Min)
 	s.Initial = min(max(orDefault(s.Initial, DefaultLimitInitial), s.Min), s.Max)
-	s.UpdateInterval = max(orDefault(s.UpdateInterval, DefaultUpdateInterval), minUpdateInterval)
+	s.UpdateInterval = max(durationOrDefault(s.UpdateInterval, DefaultUpdateInterval), minUpdateInterval)
 	if !(s.SampleQuantile > 0 && s.SampleQuantile <= 100) {
 		s.SampleQuantile = DefaultSampleQuantile
 	}
-	if s.Buffer == 0 {
-		s.Buffer = DefaultBuffer
-	}
-	s.Buffer = percent(s.Buffer)
-	s.MeasureInterval = orDefault(s.MeasureInterval, DefaultMeasureInterval)
+	s.Buffer = percentOrNone(s.Buffer, DefaultBuffer)
+	s.MeasureInterval = durationOrDefault(s.MeasureInterval, DefaultMeasureInterval)
 	s.MeasureRequests = min(orDefault(s.MeasureRequests, DefaultMeasureRequests), maxMeasureRequests)
-	if s.MeasureJitter == 0 {
-		s.MeasureJitter = DefaultMeasureJitter
-	}
-	s.MeasureJitter = percent(s.MeasureJitter)
+	s.MeasureJitter = percentOrNone(s.MeasureJitter, DefaultMeasureJitter)
 	return s
 }

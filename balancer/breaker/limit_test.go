@@ -1,7 +1,6 @@
 package breaker
 
 import (
-	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -45,20 +44,20 @@ func TestLimitBoundsLatency(t *testing.T) {
 		free := newSimulation(nil, workers, service, load)
 		free.run(10 * time.Second)
 		s := newSimulation(NewLimit(LimitSettings{}), workers, service, load)
-		s.run(time.Minute)
-		s.run(2 * time.Minute)
+		s.run(10 * time.Second)
+		s.run(20 * time.Second)
 		p99, shed := s.percentile(99), float64(s.rejected)/float64(s.rejected+len(s.served))
 		t.Logf("load %4.1f: p50 %6v p99 %6v, %4.1f %% turned away, %5.1f %% used; without a limit p99 %v after 10 s",
 			load, s.percentile(50).Round(100*time.Microsecond), p99.Round(100*time.Microsecond), 100*shed,
-			100*s.utilization(2*time.Minute), free.percentile(99).Round(100*time.Microsecond))
+			100*s.utilization(20*time.Second), free.percentile(99).Round(100*time.Microsecond))
 		if p99 > 2*service {
 			t.Errorf("load %v: p99 %v, want at most %v", load, p99, 2*service)
 		}
 		if load <= 0.5 && shed > 0.001 {
 			t.Errorf("load %v: %.3f turned away though the endpoint has time", load, shed)
 		}
-		if load >= 1.2 && s.utilization(2*time.Minute) < 0.95 {
-			t.Errorf("load %v: %.2f used", load, s.utilization(2*time.Minute))
+		if load >= 1.2 && s.utilization(20*time.Second) < 0.95 {
+			t.Errorf("load %v: %.2f used", load, s.utilization(20*time.Second))
 		}
 		if load >= 2 && free.percentile(99) < 100*service {
 			t.Errorf("load %v: the endpoint is not overloaded", load)
@@ -264,14 +263,4 @@ func TestHistogram(t *testing.T) {
 			t.Errorf("quantile %v is %v, want %v", p, got, want)
 		}
 	}
-}
-
-func ExampleLimit() {
-	l := NewLimit(LimitSettings{Min: 2, Initial: 2})
-	fmt.Println(l.Acquire(), l.Acquire(), l.Acquire())
-	l.Release(int64(5*time.Millisecond), 5*time.Millisecond, Success)
-	fmt.Println(l.Acquire())
-	// Output:
-	// true true false
-	// true
 }

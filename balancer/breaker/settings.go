@@ -1,9 +1,6 @@
 package breaker
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 // The defaults of Settings.
 const (
@@ -18,16 +15,18 @@ const (
 )
 
 const (
-	minWindow = buckets * time.Millisecond
+	minWindow = buckets * 10 * time.Millisecond
 	// maxDuration keeps sums of times far from overflow.
 	maxDuration = 365 * 24 * time.Hour
 	maxProbes   = 1 << 16
+	// none is what a setting is whose 0 means a default and that is off.
+	none = -1
 )
 
 // Settings say when a breaker opens and how it comes back. They can be compared.
 // The zero value never opens by itself: each condition is off at 0.
 type Settings struct {
-	// Window is the time over which requests count, at least 10 ms; 0 means
+	// Window is the time over which requests count, at least 100 ms; 0 means
 	// DefaultWindow. It moves in tenths: between 90 % and 100 % of it count.
 	Window time.Duration
 	// MinRequests is how many requests must be in the window before ErrorRatio and
@@ -62,8 +61,9 @@ type Settings struct {
 	// Probes is how many requests a half-open breaker lets through at first, and
 	// how many successes it wants of them; 0 means DefaultProbes.
 	Probes int
-	// ProbeTimeout is how long a probe may leave its outcome open before another
-	// request takes its place; 0 means DefaultProbeTimeout.
+	// ProbeTimeout is how long after the last probe began those whose outcome is
+	// still open are given up, and other requests take their places; 0 means
+	// DefaultProbeTimeout.
 	ProbeTimeout time.Duration
 	// Ramp is the time over which the share of requests that are let through grows
 	// from nothing to all once the probes have succeeded; 0 means DefaultRamp,
@@ -71,10 +71,10 @@ type Settings struct {
 	Ramp time.Duration
 }
 
-// withDefaults also brings what makes no sense into range, so that the rest of the
+// withDefaults is the same for what it has returned. It also brings what makes no sense into range, so that the rest of the
 // package need not ask.
 func (s Settings) withDefaults() Settings {
-	s.Window = max(orDefault(s.Window, DefaultWindow), minWindow)
+	s.Window = max(durationOrDefault(s.Window, DefaultWindow), minWindow)
 	s.MinRequests = orDefault(s.MinRequests, DefaultMinRequests)
 	s.ErrorRatio = percent(s.ErrorRatio)
 	s.LatencyLimit = max(s.LatencyLimit, 0)
@@ -82,26 +82,30 @@ func (s Settings) withDefaults() Settings {
 		s.LatencyQuantile = DefaultLatencyQuantile
 	}
 	s.ConsecutiveFailures = max(s.ConsecutiveFailures, 0)
-	s.OpenFor = orDefault(s.OpenFor, DefaultOpenFor)
+	s.OpenFor = durationOrDefault(s.OpenFor, DefaultOpenFor)
 	s.MaxOpenFor = max(min(s.MaxOpenFor, maxDuration), s.OpenFor)
-	if s.Jitter == 0 {
-		s.Jitter = DefaultJitter
-	}
-	s.Jitter = percent(s.Jitter)
+	s.Jitter = percentOrNone(s.Jitter, DefaultJitter)
 	s.Probes = min(orDefault(s.Probes, DefaultProbes), maxProbes)
-	s.ProbeTimeout = orDefault(s.ProbeTimeout, DefaultProbeTimeout)
+	s.ProbeTimeout = durationOrDefault(s.ProbeTimeout, DefaultProbeTimeout)
 	if s.Ramp == 0 {
 		s.Ramp = DefaultRamp
 	}
-	s.Ramp = min(max(s.Ramp, 0), maxDuration)
+	s.Ramp = min(max(s.Ramp, none), maxDuration)
 	return s
 }
 
-func orDefault[T int | time.Duration](value, otherwise T) T {
+func orDefault(value, otherwise int) int {
 	if value <= 0 {
 		return otherwise
 	}
-	return min(value, T(min(int64(maxDuration), math.MaxInt)))
+	return value
+}
+
+func durationOrDefault(value, otherwise time.Duration) time.Duration {
+	if value <= 0 {
+		return otherwise
+	}
+	return min(value, maxDuration)
 }
 
 // percent also makes 0 of what is not a number.
@@ -110,6 +114,16 @@ func percent(p float64) float64 {
 		return 0
 	}
 	return min(p, 100)
+}
+
+func percentOrNone(p, otherwise float64) float64 {
+	switch {
+	case p == 0:
+		return otherwise
+	case p > 0:
+		return min(p, 100)
+	}
+	return none
 }
 
 // openFor is how long the breaker stays open when it opens for the nth time
@@ -122,5 +136,5 @@ func (s *Settings) openFor(n int, random float64) time.Duration {
 		}
 		d = min(2*d, s.MaxOpenFor)
 	}
-	return d + time.Duration(float64(d)*s.Jitter/100*random)
+	return d + time.Duration(float64(d)*max(s.Jitter, 0)/100*random)
 }

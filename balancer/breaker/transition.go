@@ -58,14 +58,23 @@ func (b *Breaker) probeLocked(now int64) bool {
 		b.rampLocked(now, settings.Ramp)
 		return false
 	}
-	left := settings.Probes - b.succeeded - b.begun
-	if left > 0 {
+	ok := b.begun+b.succeeded < settings.Probes
+	if ok {
 		b.begun++
+		b.begunAt = now
 	}
-	if left <= 1 {
-		b.due.Store(now + int64(settings.ProbeTimeout))
+	b.awaitProbesLocked(settings)
+	return ok
+}
+
+// awaitProbesLocked sets when the probes under way are given up, if there is no
+// place for another.
+func (b *Breaker) awaitProbesLocked(settings *Settings) {
+	if b.begun > 0 && b.begun+b.succeeded >= settings.Probes {
+		b.due.Store(b.begunAt + int64(settings.ProbeTimeout))
+	} else {
+		b.due.Store(0)
 	}
-	return left > 0
 }
 
 // draw lets the share of requests through that the ramp has reached. Multiples of
@@ -95,15 +104,14 @@ func (b *Breaker) recordProbe(now int64, permit Permit, outcome Outcome, latency
 	}
 	live := b.live.Load()
 	b.begun--
-	b.due.Store(0)
 	if outcome == Ignored {
+		b.awaitProbesLocked(&live.settings)
 		return
 	}
-	number := live.window.number(now)
-	live.window.total.add(number)
-	slow := live.settings.slow(latency)
+	failed, slow := outcome == Failure, live.settings.slow(latency)
+	b.count(now, live, failed, slow)
 	switch {
-	case outcome == Failure:
+	case failed:
 		b.openLocked(now, cause{kind: probeFailed})
 	case slow:
 		b.openLocked(now, cause{kind: probeSlow, latency: latency, limit: live.settings.LatencyLimit})
@@ -111,6 +119,8 @@ func (b *Breaker) recordProbe(now int64, permit Permit, outcome Outcome, latency
 		b.succeeded++
 		if b.succeeded >= live.settings.Probes {
 			b.rampLocked(now, live.settings.Ramp)
+		} else {
+			b.awaitProbesLocked(&live.settings)
 		}
 	}
 }
@@ -118,7 +128,7 @@ func (b *Breaker) recordProbe(now int64, permit Permit, outcome Outcome, latency
 func (b *Breaker) rampLocked(now int64, ramp time.Duration) {
 	b.turn.Store(0)
 	b.rampFrom.Store(now)
-	b.enterLocked(ramping, now, now+int64(ramp))
+	b.enterLocked(ramping, now, now+int64(max(ramp, 0)))
 	b.settleLocked(now)
 }
 
@@ -140,7 +150,7 @@ func (b *Breaker) enterLocked(to phase, now, due int64) {
 	word := b.word.Load()
 	from := phaseOf(word)
 	generation := generationOf(word)
-	if !(from == probing && to == ramping || from == ramping && to == closed) {
+	if goesOn := from == probing && to == ramping || from == ramping && to == closed; !goesOn {
 		generation++
 	}
 	if from.state() != to.state() {

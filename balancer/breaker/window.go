@@ -1,7 +1,6 @@
 package breaker
 
 import (
-	"cmp"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -15,29 +14,31 @@ const buckets = 10
 // starts the count anew with the same compare-and-swap that counts: nothing has
 // to be swept, and nothing can be lost in between.
 const (
-	countBits = 32
+	countBits = 28
 	countMask = 1<<countBits - 1
-	// lateBuckets is by how much a record may be late; numbers wrap around, and what
-	// seems still later is in truth long ago.
-	lateBuckets = 1000 * buckets
+	// mostCount is where a bucket stops counting, well before the next bit is at
+	// risk, and the sum of all would be too much for an int of 32 bits.
+	mostCount = 200_000_000
 )
 
-// series counts one kind of event.
+// series counts one kind of event. Numbers of buckets have 36 bits, which last for
+// 21 years of the shortest window.
 type series [buckets]atomic.Uint64
 
 // add counts an event in bucket number. One that comes a whole window late is
 // dropped. One whose goroutine is held up between the load and the addition, for
 // nearly a whole window, counts in the bucket that has taken the place meanwhile.
-func (s *series) add(number uint32) {
+func (s *series) add(number int64) {
 	slot := &s[number%buckets]
 	for {
 		old := slot.Load()
-		age := int32(number - uint32(old>>countBits))
-		if age == 0 {
-			slot.Add(1)
+		switch of := int64(old >> countBits); {
+		case of == number:
+			if old&countMask < mostCount {
+				slot.Add(1)
+			}
 			return
-		}
-		if age < 0 && age >= -lateBuckets {
+		case of > number:
 			return
 		}
 		if slot.CompareAndSwap(old, uint64(number)<<countBits|1) {
@@ -46,16 +47,12 @@ func (s *series) add(number uint32) {
 	}
 }
 
-// sum is the count of the window that ends with bucket number.
-func (s *series) sum(number uint32) int {
-	n := 0
-	for i := range s {
-		word := s[i].Load()
-		if number-uint32(word>>countBits) < buckets {
-			n += int(word & countMask)
-		}
+// within is what a word counts for the window that ends with bucket number.
+func within(word uint64, number int64) int {
+	if of := int64(word >> countBits); of > number || of <= number-buckets {
+		return 0
 	}
-	return n
+	return int(word & countMask)
 }
 
 // window counts requests over the last time in 248 bytes.
@@ -75,15 +72,19 @@ type sums struct {
 
 func newWindow(d time.Duration) *window { return &window{length: int64(d / buckets)} }
 
-func (w *window) number(now int64) uint32 { return uint32(now / w.length) }
+func (w *window) number(now int64) int64 { return max(0, now) / w.length }
 
 // sums reads the parts before the whole, which writers count first. Between two
 // reads a bucket may pass out of the window, hence the limit.
 func (w *window) sums(now int64) sums {
+	var n sums
 	number := w.number(now)
-	failed, slow := w.failed.sum(number), w.slow.sum(number)
-	requests := w.total.sum(number)
-	return sums{requests, min(failed, requests), min(slow, requests)}
+	for i := range buckets {
+		n.failed += within(w.failed[i].Load(), number)
+		n.slow += within(w.slow[i].Load(), number)
+		n.requests += within(w.total[i].Load(), number)
+	}
+	return sums{n.requests, min(n.failed, n.requests), min(n.slow, n.requests)}
 }
 
 // reset forgets all. What is counted at the same time is forgotten or not.
@@ -111,18 +112,18 @@ func (s *series) copyTo(to *series, oldLength, newLength int64) {
 		words[i] = s[i].Load()
 	}
 	// Later ones take the place of earlier ones.
-	slices.SortFunc(words[:], func(a, b uint64) int { return cmp.Compare(a, b) })
+	slices.Sort(words[:])
 	newest := words[buckets-1] >> countBits
 	for _, word := range words {
 		if word>>countBits+buckets <= newest {
 			continue // it was no longer in the window
 		}
-		number := uint32(int64(word>>countBits) * oldLength / newLength)
+		number := int64(word>>countBits) * oldLength / newLength
 		slot := &to[number%buckets]
 		count := word & countMask
-		if old := slot.Load(); uint32(old>>countBits) == number {
+		if old := slot.Load(); int64(old>>countBits) == number {
 			count += old & countMask
 		}
-		slot.Store(uint64(number)<<countBits | count)
+		slot.Store(uint64(number)<<countBits | min(count, mostCount))
 	}
 }
