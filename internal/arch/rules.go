@@ -34,6 +34,7 @@ func Rules() []Rule {
 		{Of: pure, Never: []string{"github.com/valyala/fasthttp"}, Reason: "decisions take plain values: they are tested without HTTP and cannot keep borrowed memory"},
 		{Of: []string{"./balancer", "./balancer/breaker", "./limiter", "./proxy/router", "./proxy/split", "./proxy/certs"}, Only: nothing, Reason: "a leaf that stays a leaf can be read, tested and replaced alone"},
 		{Of: []string{"./balancer/health"}, Only: []string{"./balancer"}, Reason: "health changes endpoints and needs to know nothing else"},
+		{Of: []string{"./balancer/health/outlier"}, Only: []string{"./balancer"}, Reason: "requests tell it how they ended, so it must not bring probing with it"},
 		{Of: []string{"./balancer/discovery/..."}, Only: []string{"./balancer/discovery"}, Reason: "each discovery source brings a heavy dependency and stays in a folder of its own"},
 		{Of: []string{"./limiter/redis"}, Only: []string{"./limiter"}, Reason: "synchronising counts is an option, off the request path"},
 		{Of: []string{"./auth"}, Only: nothing, Reason: "the contract of authentication depends on no method"},

@@ -63,6 +63,10 @@ type HealthCheck struct {
 	// `interval`.
 	DownInterval Duration `yaml:"down_interval" default:"0s"`
 
+	// FastInterval is the time between probes of a server whose last one did not
+	// end as its state says. 0 means `interval`, or `down_interval`.
+	FastInterval Duration `yaml:"fast_interval" default:"0s"`
+
 	// Timeout bounds one probe. It may not be longer than the interval; absent,
 	// it is not.
 	Timeout Duration `yaml:"timeout" default:"1s" min:"1ms"`
@@ -198,8 +202,13 @@ func (h *HealthCheck) check(s scope) {
 			s.problem("expected_body_regex", "give expected_body or expected_body_regex, not both")
 		}
 	}
-	if h.DownInterval != 0 && h.DownInterval < minProbeInterval {
-		s.problem("down_interval", "must be at least %s, or 0", minProbeInterval)
+	if h.Type == "http" && h.Method == "HEAD" && (h.ExpectedBody != "" || h.ExpectedBodyRegex != "") {
+		s.problem("method", "replies to HEAD have no body to expect anything of")
+	}
+	for key, interval := range map[string]Duration{"down_interval": h.DownInterval, "fast_interval": h.FastInterval} {
+		if interval != 0 && interval < minProbeInterval {
+			s.problem(key, "must be at least %s, or 0", minProbeInterval)
+		}
 	}
 	if h.Timeout > h.Interval && !s.has("timeout") {
 		h.Timeout = h.Interval
