@@ -50,7 +50,7 @@ func (f *feed) run() {
 			backoff.Reset()
 		}
 		wait := backoff.Next()
-		f.fail(err, time.Now().Add(wait))
+		f.Fail(err, time.Now().Add(wait))
 		Wait(f.ctx, wait)
 	}
 }
@@ -144,12 +144,8 @@ func (f *feed) releaseLocked() {
 	}
 }
 
-// Fail takes a failure after which the source goes on by itself.
-func (f *feed) Fail(err error) { f.fail(err, time.Time{}) }
-
-// fail records a failure; next is when the source is tried again, zero if the
-// source knows.
-func (f *feed) fail(err error, next time.Time) {
+// Fail takes a failure. next is when the source will try, or is tried, again.
+func (f *feed) Fail(err error, next time.Time) {
 	f.mu.Lock()
 	if f.ctx.Err() != nil { // a source that is stopped fails because of that
 		f.mu.Unlock()
@@ -158,9 +154,7 @@ func (f *feed) fail(err error, next time.Time) {
 	s := &f.status
 	s.Failed, s.Err, s.Stale = time.Now(), err, true
 	s.Failures++
-	if !next.IsZero() {
-		s.Next = next
-	}
+	s.Next = next
 	f.firstLocked()
 	status := f.status
 	f.mu.Unlock()

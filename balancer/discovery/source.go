@@ -28,8 +28,10 @@ type Sink interface {
 	// next is when the source will ask again, zero if it is told of changes. The
 	// slice may be reused after the call.
 	Update(targets []Target, next time.Time)
-	// Fail reports a failure. The last targets stay.
-	Fail(err error)
+	// Fail reports a failure after which the source goes on by itself, at next if
+	// that is not zero. The last targets stay. After an Update of the same round it
+	// says that the list is in part an old one.
+	Fail(err error, next time.Time)
 }
 
 // Status is the state of a source.
