@@ -124,8 +124,12 @@ func TestFailuresKeepTargets(t *testing.T) {
 		a.set(9, list(1, 2), nil)
 		w.until(t, "recovery", has(2))
 	}
-	f("answered 500: No cluster leader", func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "No cluster leader", http.StatusInternalServerError) })
-	f("answered 403: Permission denied", func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "Permission denied", http.StatusForbidden) })
+	f("answered 500: No cluster leader", func(rw http.ResponseWriter, _ *http.Request) {
+		http.Error(rw, "No cluster leader", http.StatusInternalServerError)
+	})
+	f("answered 403: Permission denied", func(rw http.ResponseWriter, _ *http.Request) {
+		http.Error(rw, "Permission denied", http.StatusForbidden)
+	})
 	f("answered 302", func(rw http.ResponseWriter, r *http.Request) {
 		http.Redirect(rw, r, "http://192.0.2.1/", http.StatusFound)
 	})

@@ -167,7 +167,8 @@ func (s *slice) port(wanted string) (int, error) {
 			found = append(found, *p.Port)
 		}
 	}
-	if len(found) == 1 {
+	slices.Sort(found)
+	if found = slices.Compact(found); len(found) == 1 {
 		return found[0], nil
 	}
 	if wanted == "" {

@@ -57,7 +57,7 @@ func (s *Source) Run(ctx context.Context, sink discovery.Sink) error {
 		begun := time.Now()
 		err := s.follow(ctx, api, sink)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // that requests were cut off is no failure
+			return nil
 		}
 		if !expired(err) {
 			return fmt.Errorf("watch endpoints of %s: %w", s.settings.Service, err)
@@ -68,6 +68,12 @@ func (s *Source) Run(ctx context.Context, sink discovery.Sink) error {
 	}
 }
 
+// maxCut is how many watches in a row may end at once with nothing said: after
+// that nobody can claim that what is known is up to date.
+const maxCut = 5
+
+var errCut = errors.New("watches are cut off at once")
+
 // follow lists once and watches until that fails. A watch that ends, as each one
 // does after a while, or is cut off, goes on where it was.
 func (s *Source) follow(ctx context.Context, api *api, sink discovery.Sink) error {
@@ -76,24 +82,26 @@ func (s *Source) follow(ctx context.Context, api *api, sink discovery.Sink) erro
 		return err
 	}
 	s.tell(known, sink)
-	for {
-		begun := time.Now()
-		err := api.watch(ctx, version, func(e event) error {
-			next, err := known.apply(e)
-			if err != nil {
-				return err
+	for cut := 0; cut < maxCut; {
+		begun, before := time.Now(), version
+		err := api.watch(ctx, version, func(e event) (err error) {
+			if version, err = known.apply(e); err == nil {
+				s.tell(known, sink)
 			}
-			version = next
-			s.tell(known, sink)
-			return nil
+			return err
 		})
 		if err != nil {
 			return err
+		}
+		cut++
+		if version != before || time.Since(begun) > s.settings.Pause {
+			cut = 0
 		}
 		if !discovery.Wait(ctx, s.settings.Pause-time.Since(begun)) {
 			return ctx.Err()
 		}
 	}
+	return errCut
 }
 
 // tell passes on what is known. A bookmark, too, says that it is up to date.
