@@ -39,6 +39,9 @@ func NewServer(m *telemetry.GatewayMetrics, onPanic func(recovered any, requestI
 	return s
 }
 
+// Now is the present time as circuit breakers and the balancer take it.
+func (s *Server) Now() int64 { return s.nanos(time.Now()) }
+
 // nanos is a time as the balancer takes it: monotonic, since the epoch.
 func (s *Server) nanos(t time.Time) int64 { return int64(t.Sub(s.epoch)) }
 

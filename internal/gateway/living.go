@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"github.com/salgue441/velocity/balancer/discovery"
 	"github.com/salgue441/velocity/proxy"
 	"github.com/salgue441/velocity/proxy/upstream"
 )
@@ -11,6 +12,8 @@ type living struct {
 	inFlight  map[string]*proxy.InFlight // by route
 	upstreams map[string]*upstream.Upstream
 	endpoints map[endpointKey]*upstream.Endpoint
+	watches   map[string]*discovery.Watch    // by upstream
+	weights   map[endpointKey]weightOverride // that the operator has set
 }
 
 // endpointKey is the identity of an endpoint across reloads. Connections,
@@ -22,5 +25,8 @@ type endpointKey struct {
 }
 
 func newLiving() living {
-	return living{inFlight: map[string]*proxy.InFlight{}, upstreams: map[string]*upstream.Upstream{}, endpoints: map[endpointKey]*upstream.Endpoint{}}
+	return living{
+		inFlight: map[string]*proxy.InFlight{}, upstreams: map[string]*upstream.Upstream{}, endpoints: map[endpointKey]*upstream.Endpoint{},
+		watches: map[string]*discovery.Watch{}, weights: map[endpointKey]weightOverride{},
+	}
 }
