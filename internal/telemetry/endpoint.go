@@ -43,10 +43,8 @@ type EndpointState struct {
 //
 // The shard argument is Event.Shard.
 type EndpointMetrics struct {
-	labels string
-	mask   uint32
-	state  atomic.Pointer[func() EndpointState]
-	shards [maxShards]atomic.Pointer[endpointShard]
+	striped[endpointShard]
+	state atomic.Pointer[func() EndpointState]
 }
 
 // endpointShard is a whole number of cache lines, see TestShardSizes.
@@ -99,17 +97,4 @@ func (m *EndpointMetrics) Failed(shard uint32, kind FailureKind) {
 // series.
 func (m *EndpointMetrics) Observe(state func() EndpointState) {
 	m.state.Store(&state)
-}
-
-func (m *EndpointMetrics) shard(n uint32) *endpointShard {
-	return acquire(&m.shards[n&m.mask])
-}
-
-// each calls f for every shard that has been used.
-func (m *EndpointMetrics) each(f func(*endpointShard)) {
-	for i := range m.shards {
-		if s := m.shards[i].Load(); s != nil {
-			f(s)
-		}
-	}
 }

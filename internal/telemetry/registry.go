@@ -50,7 +50,7 @@ func (r *Registry) Route(name string) *RouteMetrics {
 	defer r.mu.Unlock()
 	m := r.routes[name]
 	if m == nil {
-		m = &RouteMetrics{mask: r.mask, labels: label("route", name)}
+		m = &RouteMetrics{striped: striped[routeShard]{labels: label("route", name), mask: r.mask}}
 		r.routes[name] = m
 	}
 	return m
@@ -65,7 +65,7 @@ func (r *Registry) Endpoint(upstream, endpoint string) *EndpointMetrics {
 	m := r.endpoints[key]
 	if m == nil {
 		labels := label("upstream", upstream) + "," + label("endpoint", endpoint)
-		m = &EndpointMetrics{mask: r.mask, labels: labels}
+		m = &EndpointMetrics{striped: striped[endpointShard]{labels: labels, mask: r.mask}}
 		r.endpoints[key] = m
 	}
 	return m
