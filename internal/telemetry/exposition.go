@@ -9,16 +9,21 @@ import (
 
 // WritePrometheus writes all metrics in the Prometheus text format (version
 // 0.0.4): ours, with HELP and TYPE, then those of the Go runtime and of the
-// process. A route or endpoint that was never used has no series yet.
+// process. A route or endpoint that was never used has no counters yet, and an
+// upstream or endpoint that is not observed has no state.
 //
-// It holds no lock while writing, and memory does not grow with the number of
-// series. The error of a failed write is kept by w, if w cares: the page is
-// broken off, and there is nobody else to tell.
+// It holds no lock while writing, and of the text only a piece of constant size.
+// The error of a failed write is kept by w, if w cares: the page is broken off,
+// and there is nobody else to tell.
 func (r *Registry) WritePrometheus(w io.Writer) {
-	routes, endpoints := r.handles()
+	routes, upstreams, endpoints := r.handles()
+	upstreamStates, endpointStates := readings(upstreams), readings(endpoints)
 	p := newPage(w)
 	p.routes(routes)
-	p.endpoints(endpoints)
+	p.endpoints(endpoints, endpointStates)
+	p.breakers(upstreamStates, endpointStates)
+	p.upstreams(upstreamStates)
+	p.discovery(upstreamStates)
 	p.gateway(&r.gateway, r.version)
 	p.flush()
 	if p.err == nil {
@@ -55,6 +60,7 @@ func (p *page) routes(routes []*RouteMetrics) {
 	summed(p, requestBytes, routes, func(s *routeShard) uint64 { return s.bytesIn.Load() })
 	summed(p, responseBytes, routes, func(s *routeShard) uint64 { return s.bytesOut.Load() })
 	p.repeats(routes)
+	summed(p, fallbacksTotal, routes, func(s *routeShard) uint64 { return s.fallbacks.Load() })
 	p.upgradeCounter(upgradesTotal, routes, func(c *upgradeCounts) uint64 { return c.begun.Load() })
 	p.upgradeCounter(upgradesOpen, routes, func(c *upgradeCounts) uint64 {
 		ended := c.ended.Load() // first, as with connections
@@ -108,7 +114,7 @@ func (p *page) gateway(m *GatewayMetrics, version string) {
 	}
 	p.family(configTime)
 	if at := m.lastGood.Load(); at != 0 {
-		p.float(configTime, float64(at)/1e9)
+		p.float(configTime, "", float64(at)/1e9)
 	}
 	p.family(configInfo)
 	if hash := m.configHash.Load(); hash != nil {

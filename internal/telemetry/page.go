@@ -43,8 +43,8 @@ func (p *page) single(f familyIndex, n uint64) {
 
 func (p *page) value(f familyIndex, n uint64) { p.sample(f, "", "", "", "", n) }
 
-func (p *page) float(f familyIndex, v float64) {
-	p.start(f, "", "", "", "")
+func (p *page) float(f familyIndex, labels string, v float64) {
+	p.start(f, "", labels, "", "")
 	p.buf = strconv.AppendFloat(p.buf, v, 'g', -1, 64)
 	p.end()
 }
@@ -124,6 +124,16 @@ func summedBy[S any, H interface{ stripes() *striped[S] }](p *page, f familyInde
 			if n, _ := sum(m, func(s *S) uint64 { return read(s, i) }); n > 0 {
 				p.sample(f, "", m.labels, extra, value, n)
 			}
+		}
+	}
+}
+
+// states writes a family with one sample for each state that read has a value of.
+func states[S any](p *page, f familyIndex, list []reading[S], read func(*S) (n uint64, ok bool)) {
+	p.family(f)
+	for i := range list {
+		if n, ok := read(&list[i].state); ok {
+			p.sample(f, "", list[i].labels, "", "", n)
 		}
 	}
 }

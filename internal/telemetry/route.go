@@ -79,12 +79,12 @@ type upgradeCounts struct {
 
 // routeShard is a whole number of cache lines, see TestShardSizes.
 type routeShard struct {
-	inFlight atomic.Int64 // may be negative; only the sum over shards means something
-	bytesIn  atomic.Uint64
-	bytesOut atomic.Uint64
-	_        [8]byte // see TestShardSizes
-	gateway  histogram
-	success  histogram // duration of 2xx
+	inFlight  atomic.Int64 // may be negative; only the sum over shards means something
+	bytesIn   atomic.Uint64
+	bytesOut  atomic.Uint64
+	fallbacks atomic.Uint64
+	gateway   histogram
+	success   histogram // duration of 2xx
 }
 
 // Begin counts a request as in flight until Record. Pass the Shard that the
@@ -113,6 +113,13 @@ func (m *RouteMetrics) Record(e *Event) {
 	if e.BytesOut > 0 {
 		s.bytesOut.Add(uint64(e.BytesOut))
 	}
+}
+
+// FellBack counts a request that the route's fallback answered, instead of an
+// upstream that could not. The shard is that of Begin: while an upstream is out,
+// this is every request.
+func (m *RouteMetrics) FellBack(shard uint32) {
+	m.shard(shard).fallbacks.Add(1)
 }
 
 // Retried counts an attempt that was made because an earlier one failed.
