@@ -245,7 +245,8 @@ func (g *Gateway) retireEndpoints(wanted map[endpointKey]*upstream.Endpoint) {
 	g.living.endpoints = wanted
 }
 
-// retainMetrics unregisters the handles of routes and endpoints that are gone.
+// retainMetrics unregisters the handles of routes, upstreams and endpoints that
+// are gone.
 func (g *Gateway) retainMetrics() {
 	r := g.running.Load()
 	if r == nil {
@@ -255,11 +256,15 @@ func (g *Gateway) retainMetrics() {
 	for i, route := range r.plan.routes {
 		routes[i] = route.Name
 	}
+	upstreams := make([]string, len(r.plan.upstreams))
+	for i, u := range r.plan.upstreams {
+		upstreams[i] = u.upstream.Name()
+	}
 	endpoints := make([][2]string, 0, len(r.plan.endpoints))
 	for key := range r.plan.endpoints {
 		endpoints = append(endpoints, [2]string{key.upstream, key.target})
 	}
-	g.registry.Retain(routes, endpoints)
+	g.registry.Retain(routes, upstreams, endpoints)
 }
 
 // warnings are the plan's, and those about settings that wait for a restart.

@@ -57,21 +57,28 @@ func TestHandlesAreStable(t *testing.T) {
 	none := r.Route(NoRoute)
 	e := r.Endpoint("u", "e")
 	other := r.Endpoint("u", "f")
-	if a == b || r.Route("a") != a || r.Endpoint("u", "e") != e || e == other {
+	u, v := r.Upstream("u"), r.Upstream("v")
+	u.Observe(fullState)
+	v.Observe(fullState)
+	if a == b || u == v || r.Route("a") != a || r.Upstream("u") != u || r.Endpoint("u", "e") != e || e == other {
 		t.Fatal("handles are not one per label")
 	}
 	a.Begin(0)
 	b.Record(&Event{Status: 200})
-	r.Retain([]string{"a"}, [][2]string{{"u", "e"}})
-	if r.Route("a") != a || r.Endpoint("u", "e") != e || r.Route(NoRoute) != none {
+	r.Retain([]string{"a"}, []string{"u"}, [][2]string{{"u", "e"}})
+	if r.Route("a") != a || r.Upstream("u") != u || r.Endpoint("u", "e") != e || r.Route(NoRoute) != none {
 		t.Error("Retain replaced a handle that was listed")
 	}
 	b.Record(&Event{Status: 200}) // a request that outlives its route
 	other.End(3)
-	if strings.Contains(render(r), `route="b"`) {
-		t.Error("a retired route is still exposed")
+	page := render(r)
+	if strings.Contains(page, `route="b"`) || strings.Contains(page, `upstream="v"`) {
+		t.Error("a retired handle is still exposed")
 	}
-	if r.Route("b") == b || r.Endpoint("u", "f") == other {
+	if !strings.Contains(page, `velocity_upstream_panic{upstream="u"}`) {
+		t.Error("a listed upstream is not exposed")
+	}
+	if r.Route("b") == b || r.Upstream("v") == v || r.Endpoint("u", "f") == other {
 		t.Error("a retired handle came back")
 	}
 }
@@ -94,6 +101,8 @@ func TestRouteMetrics(t *testing.T) {
 	m.Retried(RetryReset)
 	m.Retried(RetryHeader)
 	m.Hedged()
+	m.FellBack(0)
+	m.FellBack(1)
 	p := parse(t, render(r))
 	for series, want := range map[string]float64{
 		`velocity_requests_total{route="api",code="2xx"}`:                             8,
@@ -105,6 +114,7 @@ func TestRouteMetrics(t *testing.T) {
 		`velocity_retries_total{route="api",cause="header"}`:                          1,
 		`velocity_hedges_total{route="api"}`:                                          1,
 		`velocity_hedges_won_total{route="api"}`:                                      0,
+		`velocity_fallbacks_total{route="api"}`:                                       2,
 		`velocity_upgrades_total{route="api"}`:                                        8,
 		`velocity_upgrades_open{route="api"}`:                                         7,
 		`velocity_upgrade_received_bytes_total{route="api"}`:                          16,
@@ -193,6 +203,7 @@ func TestPageIsValid(t *testing.T) {
 func TestUnusedHandlesHaveNoSeries(t *testing.T) {
 	r := NewRegistry("test")
 	r.Route("idle")
+	r.Upstream("idle")
 	r.Endpoint("u", "idle")
 	if strings.Contains(render(r), `"idle"`) {
 		t.Error("an unused handle has series")
@@ -229,9 +240,13 @@ func TestConcurrentUse(t *testing.T) {
 				m := r.Route("shared")
 				m.Begin(w)
 				m.Record(&Event{Shard: w, Status: 200 + 100*(i%4)})
-				r.Endpoint("u", "e").Answered(w, 200, time.Millisecond)
+				e := r.Endpoint("u", "e")
+				e.Answered(w, 200, time.Millisecond)
+				e.Probed(i%2 == 0)
+				e.Observe(func() EndpointState { return EndpointState{Weight: i} })
+				r.Upstream("u").Observe(fullState)
 				if i%50 == 0 {
-					r.Retain([]string{"shared"}, [][2]string{{"u", "e"}})
+					r.Retain([]string{"shared"}, []string{"u"}, [][2]string{{"u", "e"}})
 					r.WritePrometheus(&bytes.Buffer{})
 				}
 			}
@@ -245,6 +260,10 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	if total != workers*each {
 		t.Errorf("counted %v requests, want %d", total, workers*each)
+	}
+	passed, failed := p.samples[`velocity_health_probes_total{upstream="u",endpoint="e",result="success"}`], p.samples[`velocity_health_probes_total{upstream="u",endpoint="e",result="failure"}`]
+	if passed != workers*each/2 || failed != workers*each/2 {
+		t.Errorf("counted %v and %v probes, want %d of each", passed, failed, workers*each/2)
 	}
 	if n := p.samples[`velocity_requests_in_flight{route="shared"}`]; n != 0 {
 		t.Errorf("%v requests in flight at the end", n)
@@ -270,7 +289,11 @@ func populated() *Registry {
 	e.End(1)
 	e.Begin(2)
 	e.Connected(2, true)
-	e.Observe(func() EndpointState { return EndpointState{Up: true, Connections: 7} })
+	e.Probed(true)
+	e.Observe(func() EndpointState {
+		return EndpointState{Up: true, Weight: 100, Connections: 7, Latency: 12 * time.Millisecond, Breaker: BreakerClosed}
+	})
+	r.Upstream("u").Observe(fullState)
 	g := r.Gateway()
 	g.Reloaded(ReloadApplied, time.Unix(1_700_000_000, 0))
 	g.Reloaded(ReloadFailed, time.Unix(1_700_000_001, 0))
