@@ -154,7 +154,7 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 
 	for _, u := range p.upstreams {
 		for i, e := range u.state.Endpoints {
-			e.Live.SetWeight(u.weights[i])
+			g.living.override(overrideKey{u.upstream.Name(), e.Target}, e.Live, u.weights[i])
 			if u.probe == nil {
 				e.Live.SetUp(true) // it may have had a check before
 			}
@@ -245,6 +245,8 @@ func (g *Gateway) retire(p *plan) {
 			})
 		}
 	}
+	g.living.forget(p)
+	wanted.overrides = g.living.overrides
 	g.living = wanted
 }
 

@@ -11,6 +11,7 @@ type living struct {
 	inFlight  map[string]*proxy.InFlight // by route
 	upstreams map[string]*upstream.Upstream
 	endpoints map[endpointKey]*upstream.Endpoint
+	overrides map[overrideKey]override
 }
 
 // endpointKey is the identity of an endpoint across reloads. Connections,
@@ -22,5 +23,8 @@ type endpointKey struct {
 }
 
 func newLiving() living {
-	return living{inFlight: map[string]*proxy.InFlight{}, upstreams: map[string]*upstream.Upstream{}, endpoints: map[endpointKey]*upstream.Endpoint{}}
+	return living{
+		inFlight: map[string]*proxy.InFlight{}, upstreams: map[string]*upstream.Upstream{},
+		endpoints: map[endpointKey]*upstream.Endpoint{}, overrides: map[overrideKey]override{},
+	}
 }
