@@ -24,6 +24,25 @@ type Runtime interface {
 	// Upstreams lists the upstreams in the order of the configuration.
 	Upstreams() []Upstream
 
+	// Dependencies lists everything that requests depend on, in any order. Kind
+	// and name together are unique.
+	Dependencies() []Dependency
+
+	// SetEndpoint changes an endpoint at once, without a reload, and returns it as
+	// it was and as it is. What was changed stays until the process ends or the
+	// endpoint is removed; a reload in which the configured weight differs from
+	// the one before ends a weight. FindEndpoint says which endpoint is meant. An
+	// error is a *NotFound or an *Ambiguous.
+	SetEndpoint(upstream, endpoint string, change EndpointChange) (before, after Endpoint, err error)
+
+	// ResetEndpoint ends an endpoint's ejection and closes its circuit breaker,
+	// where there is one or the other. Otherwise it is as SetEndpoint.
+	ResetEndpoint(upstream, endpoint string) (before, after Endpoint, err error)
+
+	// SetBreaker opens or closes an upstream's own circuit breaker, and returns it
+	// as it was and as it is. An error is a *NotFound or ErrNoBreaker.
+	SetBreaker(upstream string, change BreakerChange) (before, after CircuitBreaker, err error)
+
 	// Reload reads the configuration again and swaps to it, unless it is
 	// unchanged. A configuration that cannot be used is an *InvalidConfig, and
 	// leaves the running one in place, as does any other error.
@@ -46,7 +65,8 @@ type Status struct {
 	GoVersion     string     `json:"go_version"`
 	StartedAt     time.Time  `json:"started_at"`
 	UptimeSeconds int64      `json:"uptime_seconds"`
-	Ready         bool       `json:"ready"`
+	Ready         bool       `json:"ready"`     // takes traffic
+	NotReady      []string   `json:"not_ready"` // what is required and missing, a sentence each, without addresses and secrets
 	Draining      bool       `json:"draining"`
 	Config        ConfigView `json:"config"`
 	Counts        Counts     `json:"counts"`
@@ -106,32 +126,6 @@ type Action struct {
 	Upstream string `json:"upstream,omitempty"` // of a forward
 	Status   int    `json:"status,omitempty"`   // of a redirect or respond
 	Location string `json:"location,omitempty"` // of a redirect
-}
-
-// Upstream is a named group of endpoints.
-type Upstream struct {
-	Name      string     `json:"name"`
-	Algorithm string     `json:"algorithm"`
-	Endpoints []Endpoint `json:"endpoints"`
-}
-
-// Endpoint is one server of an upstream.
-type Endpoint struct {
-	URL         string      `json:"url"`
-	Weight      int         `json:"weight"`
-	Up          bool        `json:"up"`
-	Since       time.Time   `json:"since"`           // when Up last changed
-	Cause       string      `json:"cause,omitempty"` // why it is down
-	Draining    bool        `json:"draining"`        // takes no new requests
-	InFlight    int64       `json:"in_flight"`
-	Connections Connections `json:"connections"`
-}
-
-// Connections counts the connections to an endpoint; Idle are those of Open that
-// carry no request.
-type Connections struct {
-	Open int `json:"open"`
-	Idle int `json:"idle"`
 }
 
 // Reload is the outcome of a successful reload.

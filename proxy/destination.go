@@ -178,6 +178,7 @@ func (x *Exchange) fallBack() (answered bool) {
 			return false
 		}
 	}
+	x.Route.Metrics.FellBack(x.shard())
 	x.held.upstream.leave(x.server.nanos(time.Now()))
 	x.Err, x.endpoint, x.bound = nil, nil, nil
 	x.reply = upstream.Reply{}

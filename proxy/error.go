@@ -106,7 +106,7 @@ var (
 	ErrRouteInFlight    = newError(FromGateway, "route_in_flight", 503, Never, "This service has as many requests in flight as it may.").met(telemetry.LimitRouteInFlight)
 	ErrUpstreamInFlight = newError(FromGateway, "upstream_in_flight", 503, Never, "The servers of this service have as many requests in flight as they may.").met(telemetry.LimitUpstreamInFlight)
 	ErrQueueTimeout     = newError(FromGateway, "upstream_queue_timeout", 503, Never, "The request waited too long for its turn.").met(telemetry.LimitUpstreamQueue)
-	ErrCircuitOpen      = newError(FromGateway, "circuit_open", 503, Never, "The servers of this service have failed too often of late, and are given time to recover.")
+	ErrCircuitOpen      = newError(FromGateway, "circuit_open", 503, Never, "The servers of this service have failed too often of late, and are given time to recover.").met(telemetry.LimitCircuit)
 	ErrNoHealthy        = newError(FromGateway, "no_healthy_endpoint", 503, Never, "No server of the service is available.")
 
 	ErrConnect        = newError(FromUpstream, "upstream_connect_failed", 502, Unsent, "The service could not be reached.")

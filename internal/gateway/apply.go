@@ -105,10 +105,7 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	if g.running.Load() == nil && g.takeover != nil {
 		limit = warmTimeTakeover
 	}
-	watches, err := g.discover(ctx, c, limit)
-	if err != nil {
-		return err
-	}
+	watches := g.discover(ctx, c, limit)
 	defer func() {
 		if err != nil {
 			closeWatches(watches)
@@ -220,6 +217,11 @@ func (g *Gateway) retire(p *plan, watches map[string]*discovery.Watch) {
 			g.dropUpstreamBreaker(u)
 		}
 	}
+	for name, u := range upstreams {
+		if g.living.upstreams[name] == nil {
+			g.registry.Upstream(name).Observe(func() telemetry.UpstreamState { return g.upstreamState(u) })
+		}
+	}
 	closeWatches(g.living.watches)
 	g.living.inFlight, g.living.upstreams, g.living.watches = inFlight, upstreams, watches
 	g.retireEndpoints(p.endpoints)
@@ -234,7 +236,6 @@ func (g *Gateway) retireEndpoints(wanted map[endpointKey]*upstream.Endpoint) {
 			e.CloseIdle()
 			g.ramps.Stop(e.Live)
 			g.dropServerBreaker(e)
-			delete(g.living.weights, key)
 		}
 	}
 	for key, e := range wanted {
@@ -243,6 +244,7 @@ func (g *Gateway) retireEndpoints(wanted map[endpointKey]*upstream.Endpoint) {
 		}
 	}
 	g.living.endpoints = wanted
+	g.living.forget()
 }
 
 // retainMetrics unregisters the handles of routes, upstreams and endpoints that

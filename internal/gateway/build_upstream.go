@@ -19,6 +19,7 @@ import (
 
 	"github.com/salgue441/velocity/balancer"
 	"github.com/salgue441/velocity/balancer/breaker"
+	"github.com/salgue441/velocity/balancer/discovery"
 	"github.com/salgue441/velocity/balancer/health"
 	"github.com/salgue441/velocity/balancer/health/outlier"
 	"github.com/salgue441/velocity/internal/config"
@@ -35,6 +36,7 @@ type plannedUpstream struct {
 	limits   upstream.Limits
 	keys     []endpointKey // of the state's endpoints, in its order
 	members  []config.Target
+	watch    *discovery.Watch // nil without discovery
 
 	probe         *health.Probe          // nil without a health check
 	outliers      *outlier.Settings      // nil without outlier detection
@@ -65,7 +67,7 @@ func (b *builder) buildUpstream(c *config.Upstream, problem func(field, message 
 		return nil
 	}
 	p := plannedUpstream{
-		config: c, upstream: b.living.upstreams[c.Name], probe: healthProbe(c.HealthCheck), outliers: outlierSettings(&c.OutlierDetection),
+		config: c, upstream: b.living.upstreams[c.Name], watch: b.living.watches[c.Name], probe: healthProbe(c.HealthCheck), outliers: outlierSettings(&c.OutlierDetection),
 		limits: upstream.Limits{
 			MaxInFlight: c.MaxInFlight, QueueSize: c.Queue.Size, QueueTimeout: time.Duration(c.Queue.Timeout),
 		},
@@ -81,6 +83,12 @@ func (b *builder) buildUpstream(c *config.Upstream, problem func(field, message 
 	}
 	if a := c.AdaptiveConcurrency; a != nil {
 		p.adaptive = &breaker.LimitSettings{Min: a.Min, Max: a.Max}
+	}
+	if c.Discovery != nil {
+		if _, err := discoverySource(c.Discovery); err != nil {
+			problem("discovery", err.Error())
+			return nil
+		}
 	}
 	p.members = b.targets(c)
 	var members []upstream.Member
@@ -110,15 +118,12 @@ func (b *builder) buildUpstream(c *config.Upstream, problem func(field, message 
 
 // endpoint returns the living endpoint of that identity or a new one. A new one
 // with a health check is down until its first success, unless only its
-// connections' settings are new; what the operator decided stays as well then.
+// connections' settings are new.
 func (b *builder) endpoint(key endpointKey, t config.Target, checked bool, s upstream.Settings) (*upstream.Endpoint, error) {
 	e := b.living.endpoints[key]
 	if e == nil {
 		before := b.predecessor(key)
 		live := balancer.NewEndpoint(t.Weight, !checked || before != nil && before.Live.Up())
-		if before != nil {
-			live.SetMode(before.Live.Mode())
-		}
 		var err error
 		if e, err = upstream.NewEndpoint(t.URL, live, b.registry.Endpoint(key.upstream, t.URL), s); err != nil {
 			return nil, err

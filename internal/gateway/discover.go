@@ -13,7 +13,6 @@ import (
 	"github.com/salgue441/velocity/balancer/discovery/file"
 	"github.com/salgue441/velocity/balancer/discovery/kubernetes"
 	"github.com/salgue441/velocity/internal/config"
-	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
@@ -39,6 +38,19 @@ func discoverySource(c *config.Discovery) (discovery.Source, error) {
 	})
 }
 
+// discoveryType is the key of a source in the configuration.
+func discoveryType(c *config.Discovery) string {
+	switch {
+	case c.DNS != nil:
+		return "dns"
+	case c.File != nil:
+		return "file"
+	case c.Consul != nil:
+		return "consul"
+	}
+	return "kubernetes"
+}
+
 func dnsSource(c *config.DNSDiscovery) (discovery.Source, error) {
 	s := dns.Settings{
 		Name: c.Name, Port: c.Port, Servers: c.Servers, Timeout: time.Duration(c.Timeout),
@@ -62,29 +74,26 @@ func dnsSource(c *config.DNSDiscovery) (discovery.Source, error) {
 // gives new ones a bounded time to answer: an upstream may begin without targets.
 // Sources that stay have their targets at hand. The caller closes what it does
 // not put in the living table.
-func (g *Gateway) discover(ctx context.Context, c *config.Config, limit time.Duration) (map[string]*discovery.Watch, error) {
+func (g *Gateway) discover(ctx context.Context, c *config.Config, limit time.Duration) map[string]*discovery.Watch {
 	watches := make(map[string]*discovery.Watch)
 	for i := range c.Upstreams {
 		u := &c.Upstreams[i]
 		if u.Discovery == nil {
 			continue
 		}
-		source, err := discoverySource(u.Discovery)
-		if err != nil {
-			closeWatches(watches)
-			return nil, config.Problems{c.UpstreamProblemAt(i, "discovery", err.Error(), false)}
+		if source, err := discoverySource(u.Discovery); err == nil { // else build says what is wrong
+			watches[u.Name] = g.sources.Watch(source, func() { g.wantRediscovery(u.Name) })
 		}
-		watches[u.Name] = g.sources.Watch(source, func() { g.wantRediscovery(u.Name) })
 	}
 	if len(watches) == 0 {
-		return watches, nil
+		return watches
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := g.sources.Ready(limited); err != nil && ctx.Err() == nil {
 		g.log.Warn("discovery has not answered before the swap; its servers come when it does", zap.Error(err), zap.Duration("waited", limit))
 	}
-	return watches, nil
+	return watches
 }
 
 func closeWatches(watches map[string]*discovery.Watch) {
@@ -220,7 +229,9 @@ func (g *Gateway) followDiscovery(name string) {
 func (g *Gateway) sourceReported(s discovery.Status) {
 	g.changedMu.Lock()
 	was := g.failing[s.Source]
-	g.failing[s.Source] = s.Err != nil
+	if g.failing[s.Source] = s.Err != nil; s.Err != nil {
+		g.sourceFailures[s.Source]++
+	}
 	g.changedMu.Unlock()
 	switch {
 	case s.Err != nil && !was:
@@ -228,13 +239,4 @@ func (g *Gateway) sourceReported(s discovery.Status) {
 	case s.Err == nil && was:
 		g.log.Info("discovery answers again", zap.String("source", s.Source), zap.Int("servers", s.Targets))
 	}
-}
-
-// discoveryState is what metrics show of an upstream's discovery, nil without one.
-func discoveryState(w *discovery.Watch) *telemetry.DiscoveryState {
-	if w == nil {
-		return nil
-	}
-	s := w.Status()
-	return &telemetry.DiscoveryState{Targets: s.Targets, Updated: s.Updated, Failures: uint64(s.Failures), Stale: s.Stale}
 }

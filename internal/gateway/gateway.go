@@ -71,11 +71,12 @@ type Gateway struct {
 	watch    *watcher
 	started  time.Time
 
-	slowStarts sync.Map      // balancer.SlowStart by upstream
-	rediscover chan struct{} // something is in changed
-	changedMu  sync.Mutex
-	changed    map[string]bool // upstreams whose discovery has news
-	failing    map[string]bool // sources that fail
+	slowStarts     sync.Map      // balancer.SlowStart by upstream
+	rediscover     chan struct{} // something is in changed
+	changedMu      sync.Mutex
+	changed        map[string]bool   // upstreams whose discovery has news
+	failing        map[string]bool   // sources that fail
+	sourceFailures map[string]uint64 // how often each has
 
 	applying       sync.Mutex // held by Reload; guards what follows, down to closed
 	living         living
@@ -141,7 +142,7 @@ func New(o Options) (*Gateway, error) {
 		started:  time.Now(),
 		stopped:  make(chan struct{}),
 		handover: handover{done: make(chan struct{})},
-		changed:  make(map[string]bool), failing: make(map[string]bool), rediscover: make(chan struct{}, 1),
+		changed:  make(map[string]bool), failing: make(map[string]bool), sourceFailures: make(map[string]uint64), rediscover: make(chan struct{}, 1),
 		systemd: newNotifier(o.Env),
 	}
 	g.metrics = g.registry.Gateway()
@@ -156,7 +157,7 @@ func New(o Options) (*Gateway, error) {
 	})
 	g.runtimeLimit, g.groupLimit = debug.SetMemoryLimit(-1), groupLimit(os.DirFS("/"))
 	g.memory = g.newMemoryWatch()
-	g.checker = health.New(health.Options{OnChange: g.healthChanged})
+	g.checker = health.New(health.Options{OnChange: g.healthChanged, OnProbe: g.probed})
 	g.outliers = outlier.New(outlier.Options{OnEject: g.ejected, OnReturn: g.returned})
 	g.breakers = breaker.NewWatch(g.proxy.Now)
 	g.ramps = balancer.NewRamps()

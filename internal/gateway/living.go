@@ -12,8 +12,8 @@ type living struct {
 	inFlight  map[string]*proxy.InFlight // by route
 	upstreams map[string]*upstream.Upstream
 	endpoints map[endpointKey]*upstream.Endpoint
-	watches   map[string]*discovery.Watch    // by upstream
-	weights   map[endpointKey]weightOverride // that the operator has set
+	watches   map[string]*discovery.Watch // by upstream
+	overrides map[overrideKey]override    // what the operator has decided
 }
 
 // endpointKey is the identity of an endpoint across reloads. Connections,
@@ -27,6 +27,6 @@ type endpointKey struct {
 func newLiving() living {
 	return living{
 		inFlight: map[string]*proxy.InFlight{}, upstreams: map[string]*upstream.Upstream{}, endpoints: map[endpointKey]*upstream.Endpoint{},
-		watches: map[string]*discovery.Watch{}, weights: map[endpointKey]weightOverride{},
+		watches: map[string]*discovery.Watch{}, overrides: map[overrideKey]override{},
 	}
 }

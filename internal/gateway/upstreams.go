@@ -31,7 +31,7 @@ func (g *Gateway) install(u *plannedUpstream, warm bool) {
 	g.slowStarts.Store(name, u.slowStart)
 	targets := make([]outlier.Target, len(u.state.Endpoints))
 	for i, e := range u.state.Endpoints {
-		g.setWeight(u.keys[i], e, u.members[i].Weight)
+		g.living.override(overrideKey{name, e.Target}, e.Live, u.members[i].Weight)
 		if u.probe == nil {
 			e.Live.SetUp(true) // it may have had a check before
 		}
@@ -57,23 +57,6 @@ func (g *Gateway) install(u *plannedUpstream, warm bool) {
 	} else {
 		g.outliers.Set(name, *u.outliers, targets)
 	}
-}
-
-// weightOverride is a weight that the operator has set, for as long as the
-// configured one stays what it was then.
-type weightOverride struct{ weight, configured int }
-
-// setWeight gives an endpoint its configured weight, unless the operator has set
-// another.
-func (g *Gateway) setWeight(key endpointKey, e *upstream.Endpoint, configured int) {
-	if o, ok := g.living.weights[key]; ok {
-		if o.configured == configured {
-			e.Live.SetWeight(o.weight)
-			return
-		}
-		delete(g.living.weights, key)
-	}
-	e.Live.SetWeight(configured)
 }
 
 // setServerBreaker gives an endpoint a circuit breaker, new settings for the one
