@@ -156,6 +156,9 @@ func TestEndpointAndGatewayMetrics(t *testing.T) {
 		`velocity_connections_refused_total`:                                                       1,
 		`velocity_proxy_protocol_errors_total`:                                                     1,
 		`velocity_panics_total`:                                                                    1,
+		`velocity_requests_limited_total{limit="upstream_queue"}`:                                  0,
+		`velocity_requests_limited_total{limit="circuit"}`:                                         1,
+		`velocity_requests_limited_total{limit="send_rate"}`:                                       2,
 		`velocity_access_log_lines_dropped_total`:                                                  0,
 		`velocity_build_info{version="v1\"\\\nx",go_version="` + goVersion(p) + `"}`:               1,
 		`velocity_requests_total{route="a\"b",code="2xx"}`:                                         1,
@@ -304,6 +307,9 @@ func populated() *Registry {
 	g.ConnectionRefused()
 	g.ProxyHeaderBad()
 	g.Panicked()
+	g.Limited(LimitCircuit)
+	g.Limited(LimitSendRate)
+	g.Limited(LimitSendRate)
 	return r
 }
 
