@@ -50,7 +50,7 @@ func acquire[T any](p *atomic.Pointer[T]) *T {
 	return allocate(p)
 }
 
-// allocate is apart so that acquire inlines.
+// allocate is apart to keep acquire short.
 func allocate[T any](p *atomic.Pointer[T]) *T {
 	v := new(T)
 	if !p.CompareAndSwap(nil, v) {

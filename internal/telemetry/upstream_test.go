@@ -1,7 +1,6 @@
 package telemetry
 
 import (
-	"strings"
 	"testing"
 	"time"
 )
@@ -22,21 +21,6 @@ func fullState() UpstreamState {
 		},
 		Discovery: &DiscoveryState{Targets: 6, Updated: time.UnixMilli(1_700_000_000_500), Failures: 7, Stale: true},
 	}
-}
-
-// section is the samples of the families whose names begin with a prefix, in the
-// order of the page.
-func section(page string, prefixes ...string) string {
-	var out strings.Builder
-	for line := range strings.Lines(page) {
-		for _, prefix := range prefixes {
-			if strings.HasPrefix(line, prefix) {
-				out.WriteString(line)
-				break
-			}
-		}
-	}
-	return out.String()
 }
 
 func TestUpstreamState(t *testing.T) {
