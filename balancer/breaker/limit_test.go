@@ -199,7 +199,7 @@ func TestLimitOutcomes(t *testing.T) {
 // TestLimitJudgesItsOwn: a request that began under another limit does not count.
 func TestLimitJudgesItsOwn(t *testing.T) {
 	l := NewLimit(LimitSettings{MeasureInterval: time.Hour})
-	now := int64(time.Second)
+	now := int64(time.Hour)
 	for range 60 {
 		l.Acquire()
 		l.Release(now, 10*time.Millisecond, Success)
