@@ -401,7 +401,7 @@ func TestSetProbes(t *testing.T) {
 		b.Set(settings)
 		for range 10 { // all that is under way is lost
 			now += int64(DefaultProbeTimeout)
-			for {
+			for range 20 {
 				p, ok := b.Allow(now)
 				if !ok || b.State(now) == Closed {
 					break

@@ -32,6 +32,10 @@ func TestLimitConverges(t *testing.T) {
 			if used < 0.95 {
 				t.Errorf("%.2f of the workers are used, want 0.95", used)
 			}
+			// The quick ones of many end first, and must not stand for all.
+			if base := s.limit.Status().Base; workers >= 256 && base < 9600*time.Microsecond {
+				t.Errorf("base %v, want 10ms", base)
+			}
 		}
 	}
 }
@@ -82,7 +86,7 @@ func TestLimitFollows(t *testing.T) {
 	} {
 		s := newSimulation(NewLimit(LimitSettings{MeasureInterval: time.Hour}), workers, service, 3)
 		s.run(10 * time.Second)
-		before := s.typical()
+		before, measured := s.typical(), s.limit.Status().Measured
 		s.workers, s.service = test.workers, test.service
 		s.offer(3)
 		s.run(20 * time.Second)
@@ -92,6 +96,9 @@ func TestLimitFollows(t *testing.T) {
 			want, 100*s.utilization(10*time.Second), s.limit.Status().Measured)
 		if got := float64(s.typical()); got < want*0.85-1 || got > want*1.1+1 {
 			t.Errorf("%s: limit %v, want about %.0f", test.name, got, want)
+		}
+		if s.limit.Status().Measured == measured {
+			t.Errorf("%s: the base latency was not measured anew", test.name)
 		}
 		if used := s.utilization(10 * time.Second); used < 0.95 {
 			t.Errorf("%s: %.2f used", test.name, used)
@@ -186,6 +193,31 @@ func TestLimitOutcomes(t *testing.T) {
 	}
 	if l.Current() >= DefaultLimitInitial {
 		t.Errorf("limit %d after timeouts", l.Current())
+	}
+}
+
+// TestLimitJudgesItsOwn: a request that began under another limit does not count.
+func TestLimitJudgesItsOwn(t *testing.T) {
+	l := NewLimit(LimitSettings{MeasureInterval: time.Hour})
+	now := int64(time.Hour)
+	for range 60 {
+		l.Acquire()
+		l.Release(now, 10*time.Millisecond, Success)
+	}
+	now += int64(DefaultUpdateInterval)
+	for range 50 {
+		l.Acquire()
+		l.Release(now, time.Minute, Success)
+	}
+	if l.Status().Latency != 0 {
+		t.Errorf("latency %v of requests that began before the measurement ended", l.Status().Latency)
+	}
+	for range leastSamples {
+		l.Acquire()
+		l.Release(now, 20*time.Millisecond, Success)
+	}
+	if l.Status().Latency == 0 {
+		t.Error("requests that began since do not count")
 	}
 }
 

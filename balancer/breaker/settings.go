@@ -71,8 +71,8 @@ type Settings struct {
 	Ramp time.Duration
 }
 
-// withDefaults is the same for what it has returned. It also brings what makes no sense into range, so that the rest of the
-// package need not ask.
+// withDefaults also brings what makes no sense into range, so that the rest of the
+// package need not ask. Of what it has returned it makes the same.
 func (s Settings) withDefaults() Settings {
 	s.Window = max(durationOrDefault(s.Window, DefaultWindow), minWindow)
 	s.MinRequests = orDefault(s.MinRequests, DefaultMinRequests)

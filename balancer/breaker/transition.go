@@ -126,7 +126,6 @@ func (b *Breaker) recordProbe(now int64, permit Permit, outcome Outcome, latency
 }
 
 func (b *Breaker) rampLocked(now int64, ramp time.Duration) {
-	b.turn.Store(0)
 	b.rampFrom.Store(now)
 	b.enterLocked(ramping, now, now+int64(max(ramp, 0)))
 	b.settleLocked(now)
