@@ -77,25 +77,27 @@ func (g *Group) Close() {
 // one before, and whatever did not change goes on undisturbed, with its targets
 // known at once.
 //
-// changed, which may be nil, is called after each change of the targets, never
-// twice at a time; it reads them with Targets. It runs on a goroutine of the
-// source, so that it must be brief, and must not call Close.
-func (g *Group) Watch(source Source, changed func()) *Watch {
+// changed, which may be nil, is called with the watch after each change of its
+// targets, never twice at a time, and possibly before Watch has returned. It runs
+// on a goroutine of the source, so that it must be brief, and must not call Close.
+func (g *Group) Watch(source Source, changed func(*Watch)) *Watch {
 	key := source.Key()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := g.feeds[key]
-	if f == nil {
+	begins := f == nil
+	if begins {
 		f = newFeed(g, source, key)
 		g.feeds[key] = f
-		if g.ctx.Err() == nil {
-			g.running.Go(f.run)
-		}
 	}
 	w := &Watch{feed: f, changed: changed}
 	f.mu.Lock()
 	f.watches = append(f.watches, w)
 	f.mu.Unlock()
+	// Only now, so that the first change finds its watch.
+	if begins && g.ctx.Err() == nil {
+		g.running.Go(f.run)
+	}
 	return w
 }
 

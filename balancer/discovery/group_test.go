@@ -108,7 +108,7 @@ func wantTargets(t *testing.T, w *discovery.Watch, want string) {
 func TestGroupTellsOnlyOfChanges(t *testing.T) {
 	bubble(t, discovery.Options{}, func(t *testing.T, g *discovery.Group) {
 		source, changes := newScript("a"), 0
-		w := g.Watch(source, func() { changes++ })
+		w := g.Watch(source, func(*discovery.Watch) { changes++ })
 		source.update("10.0.0.2:80", "10.0.0.1:80")
 		wantTargets(t, w, "10.0.0.1:80 10.0.0.2:80")
 		first := w.Targets()
@@ -196,7 +196,7 @@ func TestBackoff(t *testing.T) {
 func TestGroupHoldsTargetsOfAnEmptyAnswer(t *testing.T) {
 	bubble(t, discovery.Options{}, func(t *testing.T, g *discovery.Group) {
 		source, changes := newScript("a"), 0
-		w := g.Watch(source, func() { changes++ })
+		w := g.Watch(source, func(*discovery.Watch) { changes++ })
 		source.update("10.0.0.1:80")
 		source.update()
 		if s := w.Status(); !s.Held || s.Targets != 1 || s.Stale {
@@ -248,7 +248,7 @@ func TestGroupBoundsLists(t *testing.T) {
 func TestGroupSharesSourcesAcrossReloads(t *testing.T) {
 	bubble(t, discovery.Options{}, func(t *testing.T, g *discovery.Group) {
 		source, changes := newScript("a"), 0
-		old := g.Watch(source, func() { changes++ })
+		old := g.Watch(source, func(*discovery.Watch) { changes++ })
 		source.update("10.0.0.1:80")
 		again := g.Watch(newScript("a"), nil)
 		wantTargets(t, again, "10.0.0.1:80")

@@ -11,7 +11,7 @@ type Watch struct {
 	feed *feed
 
 	mu      sync.Mutex // held during changed, so that Close waits for it
-	changed func()
+	changed func(*Watch)
 	closed  bool
 }
 
@@ -42,7 +42,7 @@ func (w *Watch) notify() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed && w.changed != nil {
-		w.changed()
+		w.changed(w)
 	}
 }
 

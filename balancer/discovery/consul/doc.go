@@ -3,6 +3,6 @@
 //
 // It owns the blocking queries on /v1/health/service: the index and its rules, how
 // long to wait, how often to ask at most. It speaks the HTTP API directly: one
-// endpoint of it is needed, and the official client brings a tree of modules that
-// is many times larger than what is used of it.
+// endpoint of it is needed, for which the official client would bring a dozen
+// modules and a second logger.
 package consul

@@ -109,7 +109,7 @@ func TestRefreshOfANameThatGoes(t *testing.T) {
 			t.Errorf("after NXDOMAIN: %+v", s)
 		}
 		w.want(t, "10.0.0.1:80", "udp A users.example.")
-		w.pass(19 * time.Second)
+		w.pass(16 * time.Second)
 		w.want(t, "10.0.0.1:80", "") // the denial holds for 20 s
 		w.pass(20 * time.Second)
 		w.want(t, "", "udp A users.example.")

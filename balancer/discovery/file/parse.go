@@ -162,11 +162,14 @@ func decodeYAML(node ast.Node, i *item) (line int, err error) {
 // excerpt of the file over several lines.
 func position(err error) (line int, plain error) {
 	var exact yaml.Error
-	if errors.As(err, &exact) && exact.GetToken() != nil && exact.GetToken().Position != nil {
-		return exact.GetToken().Position.Line, errors.New(exact.GetMessage())
+	if !errors.As(err, &exact) {
+		return 1, err
 	}
-	text, _, _ := strings.Cut(err.Error(), "\n")
-	return 1, errors.New(text)
+	line = 1
+	if token := exact.GetToken(); token != nil && token.Position != nil {
+		line = token.Position.Line
+	}
+	return line, errors.New(exact.GetMessage())
 }
 
 func lineOfNode(node ast.Node) int {

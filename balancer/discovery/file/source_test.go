@@ -156,7 +156,7 @@ func TestFileIsPolledWhereNobodyTells(t *testing.T) {
 		s := newSource(t, Settings{Path: path})
 		s.notify = func() (*fsnotify.Watcher, error) { return nil, errors.New("too many open files") }
 		changes := 0
-		w := g.Watch(s, func() { changes++ })
+		w := g.Watch(s, func(*discovery.Watch) { changes++ })
 		<-w.Ready()
 		if next := time.Until(w.Status().Next); len(w.Targets()) != 1 || next != DefaultPoll {
 			t.Errorf("%d targets, next look in %v", len(w.Targets()), next)

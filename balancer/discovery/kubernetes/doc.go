@@ -4,8 +4,8 @@
 // pages, resource versions, bookmarks, and beginning anew when a version has
 // expired; and what endpoints mean: merging the slices of a service, choosing a
 // port, telling those that are ready from those that terminate. One kind of object
-// is read, with get, list and watch on endpointslices as the only rights; the
-// official client is a hundred times the code.
+// is read, with list and watch on endpointslices as the only rights; the
+// official client would more than double the program.
 //
 // Endpoints that are ready are targets. One that terminates but still serves is a
 // draining target, unless no endpoint of the service is ready: then it is better
