@@ -89,10 +89,11 @@ func (h *hashed[T]) settle(key uint64, q *Query, matters uint64, r *room) int {
 	if i := h.best(key, q, matters, nil); i >= 0 {
 		return i
 	}
-	if h.trust.isBroken() {
-		return h.best(key, q, maskFlags&^maskHealth, nil)
+	i, panics := h.lastLook(q)
+	if panics {
+		return h.best(key, q, panicFlags, nil)
 	}
-	return -1
+	return i
 }
 
 // best chooses among all usable endpoints by weighted rendezvous hashing, which

@@ -50,11 +50,12 @@ func decayed(word uint64, now int64) float64 {
 	// The difference also holds when ticks have wrapped round. A caller whose
 	// time is a little older than the last sample sees no decay.
 	elapsed := int32(uint32(now>>shiftTick) - uint32(word))
+	const forgotten = int32(latencyForgotten >> shiftTick)
 	switch {
+	case elapsed > forgotten || elapsed < -forgotten:
+		return 0
 	case elapsed <= 0:
 		return estimate
-	case int64(elapsed) > int64(latencyForgotten)>>shiftTick:
-		return 0
 	}
 	return estimate * math.Exp(-float64(elapsed)*(1<<shiftTick)/float64(latencyDecay))
 }

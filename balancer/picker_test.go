@@ -10,17 +10,39 @@ import (
 	"testing"
 )
 
+// variants are ways to set up an algorithm that change how it works.
+var variants = []string{"", "+levels", "+panic", "+bound"}
+
 // forAlgorithms runs a test of what every Picker must do.
 func forAlgorithms(t *testing.T, test func(t *testing.T, algorithm string)) {
 	t.Helper()
 	for _, algorithm := range Algorithms() {
-		t.Run(algorithm, func(t *testing.T) { test(t, algorithm) })
+		for _, variant := range variants {
+			if variant != "+bound" || algorithm == Ring || algorithm == Maglev {
+				t.Run(algorithm+variant, func(t *testing.T) { test(t, algorithm+variant) })
+			}
+		}
 	}
 }
 
+// build makes a picker of an algorithm in a variant. Its table is as small as
+// precision allows.
 func build(t testing.TB, algorithm string, endpoints []*Endpoint) Picker {
 	t.Helper()
-	return buildWith(t, Settings{Algorithm: algorithm}, members(endpoints))
+	s, list := Settings{TableSize: 8191}, members(endpoints)
+	s.Algorithm, _, _ = strings.Cut(algorithm, "+")
+	switch {
+	case strings.HasSuffix(algorithm, "+levels"):
+		s.Zone = "here"
+		for i := range list {
+			list[i].Priority, list[i].Zone = i%2, []string{"here", "there", ""}[i%3]
+		}
+	case strings.HasSuffix(algorithm, "+panic"):
+		s.Panic = 1
+	case strings.HasSuffix(algorithm, "+bound"):
+		s.BalanceFactor = 150
+	}
+	return buildWith(t, s, list)
 }
 
 func buildWith(t testing.TB, s Settings, members []Member) Picker {
@@ -47,7 +69,7 @@ func members(endpoints []*Endpoint) []Member {
 func forWeighted(t *testing.T, test func(t *testing.T, algorithm string)) {
 	t.Helper()
 	forAlgorithms(t, func(t *testing.T, algorithm string) {
-		if algorithm != FirstAvailable {
+		if !strings.HasPrefix(algorithm, FirstAvailable) && !strings.HasSuffix(algorithm, "+levels") {
 			test(t, algorithm)
 		}
 	})
@@ -116,7 +138,9 @@ func TestPickNothing(t *testing.T) {
 			for i := range down {
 				down[i] = NewEndpoint(1, false)
 			}
-			f("all down", down, Tried{})
+			if !strings.HasSuffix(algorithm, "+panic") {
+				f("all down", down, Tried{})
+			}
 			f("all of weight 0", fleet(n, 0), Tried{})
 			draining := fleet(n, 1)
 			for _, e := range draining {
@@ -145,7 +169,7 @@ func TestPickTheOnlyOne(t *testing.T) {
 			for only := range n {
 				endpoints := fleet(n, 50)
 				endpoints[only].SetWeight(1)
-				p := buildWith(t, Settings{Algorithm: algorithm, TableSize: 1009}, members(endpoints))
+				p := build(t, algorithm, endpoints)
 				var q Query
 				for i, e := range endpoints {
 					switch {
@@ -466,7 +490,7 @@ func TestPickConcurrently(t *testing.T) {
 					want[i] = e.Weight()
 				}
 			}
-			if algorithm != FirstAvailable {
+			if !strings.HasPrefix(algorithm, FirstAvailable) && !strings.HasSuffix(algorithm, "+levels") {
 				count(p, len(endpoints), 60*len(endpoints))
 				assertShares(t, "after the storm", count(p, len(endpoints), 40_000), want)
 			}
