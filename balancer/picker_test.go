@@ -25,11 +25,11 @@ func forAlgorithms(t *testing.T, test func(t *testing.T, algorithm string)) {
 	}
 }
 
-// build makes a picker of an algorithm in a variant. Its table is as small as
-// precision allows.
+// build makes a picker of an algorithm in a variant. Its ring and table are as
+// small as precision allows.
 func build(t testing.TB, algorithm string, endpoints []*Endpoint) Picker {
 	t.Helper()
-	s, list := Settings{TableSize: 8191}, members(endpoints)
+	s, list := Settings{RingSize: minRing, TableSize: 8191}, members(endpoints)
 	s.Algorithm, _, _ = strings.Cut(algorithm, "+")
 	switch {
 	case strings.HasSuffix(algorithm, "+levels"):
@@ -166,7 +166,7 @@ func TestPickTheOnlyOne(t *testing.T) {
 	}
 	forAlgorithms(t, func(t *testing.T, algorithm string) {
 		for _, n := range sizes {
-			for only := range n {
+			for _, only := range []int{0, n / 3, n / 2, n - 1} {
 				endpoints := fleet(n, 50)
 				endpoints[only].SetWeight(1)
 				p := build(t, algorithm, endpoints)
