@@ -13,7 +13,7 @@ import (
 // each pick that meets an endpoint which is not idle. Larger ones are counted
 // when all of the first choices are full and otherwise so often that a pick looks
 // at meanScan endpoints in the mean: the bound is then that of some len/meanScan
-// picks ago, which is off by 1/meanScan of a request at most.
+// picks ago, which is off by some 1/meanScan of a request.
 type bound struct {
 	percent uint64 // 0: no bound
 

@@ -3,6 +3,7 @@ package balancer
 import (
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -229,8 +230,9 @@ func TestPickSeesReturn(t *testing.T) {
 }
 
 // assertShares fails if counts differ from weights by more than chance explains:
-// a chi-square beyond 5 standard deviations above its mean, which happens once in
-// many thousand runs, but always if a share is off by some per cent.
+// a chi-square beyond 5 standard deviations and 10 above its mean, which by chance
+// happens in less than one of 50 000 calls, but always if a share is off by some
+// per cent.
 func assertShares(t *testing.T, what string, counts []int, weights []int) {
 	t.Helper()
 	var total, weight float64
@@ -518,5 +520,41 @@ func TestPickByWeightConcurrently(t *testing.T) {
 		}
 		picking.Wait()
 		assertShares(t, "concurrent", total, weights)
+	})
+}
+
+// TestPickByWeightWhileOthersComeAndGo: the shares of those that stay are by
+// weight while others change, and while many pick.
+func TestPickByWeightWhileOthersComeAndGo(t *testing.T) {
+	forWeighted(t, func(t *testing.T, algorithm string) {
+		weights := []int{4, 3, 2, 1}
+		endpoints := fleet(8, append(weights, 5)...)
+		p := build(t, algorithm, endpoints)
+		total := make([]int, len(weights))
+		var mu sync.Mutex
+		var picking, changing sync.WaitGroup
+		var done atomic.Bool
+		changing.Go(func() {
+			for i := 0; !done.Load(); i++ {
+				e := endpoints[4+i%4]
+				e.SetUp(i/4%2 == 0)
+				e.SetEjected(i/8%3 == 0)
+				runtime.Gosched()
+			}
+		})
+		for range 4 {
+			picking.Go(func() {
+				counts := count(p, len(endpoints), 10_000)
+				mu.Lock()
+				defer mu.Unlock()
+				for i := range total {
+					total[i] += counts[i]
+				}
+			})
+		}
+		picking.Wait()
+		done.Store(true)
+		changing.Wait()
+		assertShares(t, "those that stay", total, weights)
 	})
 }
