@@ -225,3 +225,29 @@ func TestKeeps(t *testing.T) {
 	f("disabled", func(e *Endpoint) { e.SetMode(Disabled) }, false)
 	f("retired", func(e *Endpoint) { e.Retire() }, false)
 }
+
+// TestLastLook: what a pick is told that has found nothing.
+func TestLastLook(t *testing.T) {
+	endpoints := fleet(4, 1)
+	p := buildWith(t, Settings{Algorithm: Random, Panic: 50}, members(endpoints)).(*random)
+	f := func(what string, q *Query, want int, wantPanic bool) {
+		t.Helper()
+		if i, panics := p.lastLook(q); i != want || panics != wantPanic {
+			t.Errorf("%s: %d, %v; want %d, %v", what, i, panics, want, wantPanic)
+		}
+	}
+	var q Query
+	endpoints[0].SetUp(false)
+	f("one is back", &q, 1, false)
+	for i := range 4 {
+		q.Tried.Add(i)
+	}
+	f("all tried", &q, -1, false)
+	endpoints[1].SetUp(false)
+	endpoints[2].SetUp(false)
+	f("all tried in a panic", &q, -1, true)
+	q.Tried.Reset()
+	f("one is back in a panic", &q, 3, false)
+	endpoints[3].SetBroken(true)
+	f("none is back in a panic", &q, -1, true)
+}

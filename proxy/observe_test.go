@@ -21,7 +21,7 @@ func TestObserve(t *testing.T) {
 			}
 		}
 	}
-	const leastFailure, any = 10 * time.Millisecond, time.Minute
+	const leastFailure, anything = 10 * time.Millisecond, time.Minute
 	f := func(name, policy, server string, least, most time.Duration) {
 		t.Helper()
 		t.Run(name, func(t *testing.T) {
@@ -55,16 +55,16 @@ func TestObserve(t *testing.T) {
 			}
 		})
 	}
-	f("answered", "", "well", 1, any)
-	f("answered late", "", "late", 30*time.Millisecond, any)
-	f("an error of the application", "", "broken", 1, any)
-	f("an error in front of it", "", "busy", leastFailure, any)
-	f("refused", "", "refuse", leastFailure, any)
-	f("closed", "", "close", leastFailure, any)
-	f("malformed", "", "malformed", leastFailure, any)
-	f("attempt's timeout", "per=40ms", "mute", 40*time.Millisecond, any)
-	f("reply timeout", "reply=40ms", "mute", 40*time.Millisecond, any)
-	f("route's timeout", "timeout=40ms", "mute", 40*time.Millisecond, any)
+	f("answered", "", "well", 1, anything)
+	f("answered late", "", "late", 30*time.Millisecond, anything)
+	f("an error of the application", "", "broken", 1, anything)
+	f("an error in front of it", "", "busy", leastFailure, anything)
+	f("refused", "", "refuse", leastFailure, anything)
+	f("closed", "", "close", leastFailure, anything)
+	f("malformed", "", "malformed", leastFailure, anything)
+	f("attempt's timeout", "per=40ms", "mute", 40*time.Millisecond, anything)
+	f("reply timeout", "reply=40ms", "mute", 40*time.Millisecond, anything)
+	f("route's timeout", "timeout=40ms", "mute", 40*time.Millisecond, anything)
 }
 
 // TestObserveFailure: what says nothing of the server is not held against it.
