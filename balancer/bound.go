@@ -11,13 +11,17 @@ import (
 //
 // Counting is proportional to the group. Groups of up to maxScan are counted in
 // each pick that meets an endpoint which is not idle. Larger ones are counted
-// afresh so often that a pick looks at maxScan endpoints in the mean, which is
-// once in len/maxScan picks, and before an endpoint is passed over.
+// when all of the first choices are full and otherwise so often that a pick looks
+// at meanScan endpoints in the mean: the bound is then that of some len/meanScan
+// picks ago, which is off by some 1/meanScan of a request.
 type bound struct {
 	percent uint64 // 0: no bound
 
 	inFlight, shares atomic.Uint64 // as last counted
 }
+
+// meanScan is how many endpoints of a large group a pick counts in the mean.
+const meanScan = 8
 
 // room is what one pick knows of the load of the group. Its zero value is nothing.
 type room struct {
@@ -34,13 +38,6 @@ func (b *bound) admits(g *group, i int, share, matters uint64, r *room) bool {
 	if !r.known {
 		b.recall(g, matters, r)
 	}
-	if b.below(load, share, r) {
-		return true
-	}
-	if r.fresh {
-		return false
-	}
-	b.count(g, matters, r)
 	return b.below(load, share, r)
 }
 
@@ -52,7 +49,7 @@ func (b *bound) below(load, share uint64, r *room) bool {
 // recall takes what was counted last, or counts if that may be old.
 func (b *bound) recall(g *group, matters uint64, r *room) {
 	r.inFlight, r.shares, r.known = b.inFlight.Load(), b.shares.Load(), true
-	if len(g.own) <= maxScan || r.shares == 0 || scale(rand.Uint32(), len(g.own)) < maxScan {
+	if len(g.own) <= maxScan || r.shares == 0 || scale(rand.Uint32(), len(g.own)) < meanScan {
 		b.count(g, matters, r)
 	}
 }

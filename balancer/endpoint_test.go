@@ -112,6 +112,9 @@ func TestEndpointLayout(t *testing.T) {
 	if offset := unsafe.Offsetof(Endpoint{}.inFlight); offset%line != 0 {
 		t.Errorf("inFlight is at %d", offset)
 	}
+	if unsafe.Offsetof(Endpoint{}.inFlight)/line != unsafe.Offsetof(Endpoint{}.latency)/line {
+		t.Error("inFlight and latency, which are compared together, lie apart")
+	}
 }
 
 func TestTried(t *testing.T) {

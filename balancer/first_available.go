@@ -16,10 +16,11 @@ func (p *firstAvailable) Pick(q *Query) int {
 	if i := p.first(q, p.flags()); i >= 0 {
 		return i
 	}
-	if p.trust.isBroken() {
-		return p.first(q, maskFlags&^maskHealth)
+	i, panics := p.lastLook(q)
+	if panics {
+		return p.first(q, panicFlags)
 	}
-	return -1
+	return i
 }
 
 func (p *firstAvailable) first(q *Query, matters uint64) int {

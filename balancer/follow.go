@@ -67,7 +67,7 @@ func (f *follower[T]) derive(old *derived[T]) *derived[T] {
 	for k, e := range f.own {
 		next.states[k] = e.state.Load()
 	}
-	if len(f.own) == len(f.list) {
+	if f.isWhole() {
 		next.matters = f.trust.judge(next.states)
 	} else {
 		next.matters = f.trust.matters.Load()

@@ -24,10 +24,33 @@ func (g *group) rest(q *Query, matters uint64) int {
 	if i := g.anyOf(q, matters); i >= 0 {
 		return i
 	}
-	if g.trust.isBroken() {
-		return g.anyOf(q, maskFlags&^maskHealth)
+	i, panics := g.lastLook(q)
+	if panics {
+		return g.anyOf(q, panicFlags)
 	}
-	return -1
+	return i
+}
+
+// isWhole reports whether the group is the whole list.
+func (g *group) isWhole() bool { return len(g.own) == len(g.list) }
+
+// lastLook is for a pick that found nothing. It returns an endpoint that has come
+// back this very moment or, if there is none, -1 and whether the list panics: one
+// pass answers both, so that no request falls between them. A level has nobody
+// to panic with: the list looks when all its levels have found nothing.
+func (g *group) lastLook(q *Query) (i int, panics bool) {
+	if g.trust.percent == 0 || !g.isWhole() {
+		return -1, false
+	}
+	var c census
+	for i, e := range g.list {
+		state := e.state.Load()
+		c.add(state)
+		if shareOf(state, maskFlags) > 0 && !q.Tried.Has(i) {
+			return i, false
+		}
+	}
+	return -1, c.panics(g.trust.percent)
 }
 
 // anyOf is a weighted random choice among all usable endpoints, -1 if there is none.

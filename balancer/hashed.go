@@ -83,16 +83,20 @@ func (h *hashed[T]) takes(i int, key uint64, q *Query, matters uint64, r *room) 
 
 // settle finds a place for a key that nobody took on the way.
 func (h *hashed[T]) settle(key uint64, q *Query, matters uint64, r *room) int {
+	if r.known && !r.fresh {
+		h.bound.count(&h.group, matters, r)
+	}
 	if i := h.best(key, q, matters, r); i >= 0 {
 		return i
 	}
 	if i := h.best(key, q, matters, nil); i >= 0 {
 		return i
 	}
-	if h.trust.isBroken() {
-		return h.best(key, q, maskFlags&^maskHealth, nil)
+	i, panics := h.lastLook(q)
+	if panics {
+		return h.best(key, q, panicFlags, nil)
 	}
-	return -1
+	return i
 }
 
 // best chooses among all usable endpoints by weighted rendezvous hashing, which
@@ -131,10 +135,13 @@ func identities(members []Member) []uint64 {
 	return ids
 }
 
+// golden is 2⁶⁴ over the golden ratio: the step of SplitMix64.
+const golden = 0x9e3779b97f4a7c15
+
 // mix spreads every bit of x over all bits of the result, one to one: the
 // finaliser of SplitMix64.
 func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
+	x += golden
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31

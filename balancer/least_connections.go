@@ -37,7 +37,7 @@ func (p *leastOfSome) Pick(q *Query) int {
 	best, compared := -1, 0
 	var bestLoad, bestShare int64
 	for range leastChoices + attempts {
-		i := p.draw(d, q)
+		i := p.draw(d, rand.Uint32(), q)
 		if i < 0 || i == best {
 			continue
 		}

@@ -131,16 +131,16 @@ func (p *levels) Pick(q *Query) int {
 	if i := p.pickers[level].Pick(q); i >= 0 {
 		return i
 	}
-	return p.elsewhere(q, level)
+	return p.elsewhere(q, level, d.matters)
 }
 
 // elsewhere goes on to the levels after one that has nothing left, and then back
 // to those before.
-func (p *levels) elsewhere(q *Query, level int) int {
+func (p *levels) elsewhere(q *Query, level int, matters uint64) int {
 	for n := range len(p.pickers) - 1 {
 		if i := p.pickers[(level+1+n)%len(p.pickers)].Pick(q); i >= 0 {
 			return i
 		}
 	}
-	return -1
+	return p.rest(q, matters)
 }

@@ -2,6 +2,9 @@ package balancer
 
 import "sync/atomic"
 
+// panicFlags are the flags that count in a panic.
+const panicFlags = maskFlags &^ maskHealth
+
 // trust says whether the health of a list's endpoints is believed. When fewer
 // than a percentage of them are healthy it is not: either the checks are wrong,
 // or what is left would break down under the traffic of all. The operator's
@@ -9,7 +12,7 @@ import "sync/atomic"
 type trust struct {
 	list    []*Endpoint
 	percent int           // 0 always believes
-	matters atomic.Uint64 // the flags that count: maskFlags, less maskHealth in a panic
+	matters atomic.Uint64 // the flags that count: maskFlags, or panicFlags
 }
 
 func newTrust(list []*Endpoint, percent int) *trust {
@@ -28,7 +31,7 @@ func (t *trust) judge(states []uint64) uint64 {
 	}
 	matters := uint64(maskFlags)
 	if c.panics(t.percent) {
-		matters &^= maskHealth
+		matters = panicFlags
 	}
 	t.matters.Store(matters)
 	return matters

@@ -71,7 +71,7 @@ type Settings struct {
 	// weight. 0 means no limit, otherwise it is at least 100; 125 is usual.
 	BalanceFactor int
 	// RingSize is the least number of points on a hash ring. 0 means
-	// 256 for each endpoint and at least 1024.
+	// 160 for each endpoint and at least 1024.
 	RingSize int
 	// TableSize is the number of places of a Maglev table, a prime that should be
 	// a hundred times the number of endpoints. 0 means 65537.

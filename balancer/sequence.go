@@ -1,7 +1,5 @@
 package balancer
 
-import "math/rand/v2"
-
 // maxSequence bounds the length of a sequence, and with it the precision of
 // weights: a share smaller than one in maxSequence is raised to that. Lists
 // longer than maxSequence/8 have 8 places for each endpoint instead.
@@ -27,13 +25,14 @@ func (s *sequencer) start(g group) {
 	})
 }
 
-// draw returns a random endpoint by weight, or -1 if it is unavailable or tried.
-func (s *sequencer) draw(d *derived[sequence], q *Query) int {
+// draw returns the endpoint of a random place, which is a random one by weight,
+// or -1 if it is unavailable or tried.
+func (s *sequencer) draw(d *derived[sequence], random uint32, q *Query) int {
 	order := d.value.order
 	if len(order) == 0 {
 		return -1
 	}
-	i := int(order[scale(rand.Uint32(), len(order))])
+	i := int(order[scale(random, len(order))])
 	if !s.usable(i, q, d.matters) {
 		return -1
 	}
