@@ -112,7 +112,7 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 		}
 	}()
 	living := g.living
-	living.watches = watches
+	living.watches, living.watchesBefore = watches, g.living.watches
 	var p *plan
 	err = aside(func() (err error) {
 		p, err = build(c, living, g.registry)

@@ -82,7 +82,7 @@ func (g *Gateway) discover(ctx context.Context, c *config.Config, limit time.Dur
 			continue
 		}
 		if source, err := discoverySource(u.Discovery); err == nil { // else build says what is wrong
-			watches[u.Name] = g.sources.Watch(source, func() { g.wantRediscovery(u.Name) })
+			watches[u.Name] = g.sources.Watch(source, func(*discovery.Watch) { g.wantRediscovery(u.Name) })
 		}
 	}
 	if len(watches) == 0 {
@@ -110,6 +110,9 @@ func (b *builder) targets(c *config.Upstream) []config.Target {
 		return c.Targets
 	}
 	found := w.Targets()
+	if old := b.living.watchesBefore[c.Name]; old != nil && w.Status().Updated.IsZero() {
+		found = old.Targets() // asked in another way, and not yet answered: better than none
+	}
 	targets := make([]config.Target, len(c.Targets), len(c.Targets)+len(found))
 	copy(targets, c.Targets)
 	own := make(map[string]bool, len(c.Targets))

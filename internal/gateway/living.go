@@ -13,7 +13,9 @@ type living struct {
 	upstreams map[string]*upstream.Upstream
 	endpoints map[endpointKey]*upstream.Endpoint
 	watches   map[string]*discovery.Watch // by upstream
-	overrides map[overrideKey]override    // what the operator has decided
+	// watchesBefore are those of the running configuration, while another is built.
+	watchesBefore map[string]*discovery.Watch
+	overrides     map[overrideKey]override // what the operator has decided
 }
 
 // endpointKey is the identity of an endpoint across reloads. Connections,

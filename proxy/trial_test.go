@@ -72,7 +72,9 @@ func TestObserveFailure(t *testing.T) {
 	f := func(e *Error, failure telemetry.FailureKind, want time.Duration) {
 		t.Helper()
 		ep := &upstream.Endpoint{Live: balancer.NewEndpoint(1, true)}
-		observeFailure(ep, e, failure, 20*time.Second, 0)
+		var trial trial
+		trial.begin(ep, 0)
+		trial.failed(e, failure, 20*time.Second, 0)
 		if got := ep.Live.Latency(0); got < want*99/100 || got > want*101/100 {
 			t.Errorf("%s: latency %v, want %v", e.Code, got, want)
 		}
