@@ -206,13 +206,13 @@ func TestAllocDestination(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			request := "GET /v1/small?q=abc HTTP/1.1\r\nHost: h\r\nCookie: x=1; srv=" + cookie + "\r\n\r\n"
 			l := newWire(t, fullConfig, request, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
-			state := l.site.balance("u", balancer.Settings{Algorithm: algorithm})
-			u, ep := l.site.upstreams["u"], state.Endpoints[0]
+			state := l.balance("u", balancer.Settings{Algorithm: algorithm})
+			u, ep := l.upstreams["u"], state.Endpoints[0]
 			u.Breaker.Store(breaker.New(breaker.Settings{ErrorRatio: 50}, nil))
 			ep.Breaker.Store(breaker.New(breaker.Settings{ErrorRatio: 50, LatencyLimit: time.Second}, nil))
 			u.SetLimits(upstream.Limits{Adaptive: breaker.NewLimit(breaker.LimitSettings{})})
 			watch.Set("u", outlier.Settings{}, []outlier.Target{{URL: ep.Target, Passive: ep.Passive}})
-			for _, r := range l.site.routes {
+			for _, r := range l.routes {
 				r.HashOn = *template(t, hashOn)
 				r.Sticky = &Sticky{Name: "srv", Attributes: "; Path=/; HttpOnly"}
 			}
