@@ -159,9 +159,10 @@ type Candidate struct {
 
 // ConfigProblem is one thing that is wrong with the configuration. Its fields
 // are those of the configuration's own problem type, so that one converts to the
-// other. Line and Column count from 1; zero means that there is no place.
+// other. Line and Column count from 1; zero means that there is no place. One of
+// a request's body has no File; its Path is the member.
 type ConfigProblem struct {
-	File       string `json:"file"`
+	File       string `json:"file,omitempty"`
 	Line       int    `json:"line,omitempty"`
 	Column     int    `json:"column,omitempty"`
 	Path       string `json:"path,omitempty"`
