@@ -62,7 +62,6 @@ func readBody(ctx *fasthttp.RequestCtx) ([]byte, *problem) {
 // the first.
 type document struct {
 	values   map[string]*ast.Node
-	names    []string // in their order, for the order of problems
 	problems []ConfigProblem
 }
 
