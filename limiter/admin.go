@@ -20,7 +20,7 @@ func (l *Limiter) Read(k Key, now Instant) ([]Decision, bool) {
 		l.plan.advance(a, now, 0)
 		return l.plan.read(a, now), false
 	}
-	a := p.account(l.plan, i)
+	a := p.account(i)
 	l.plan.advance(a, now, 0)
 	return l.plan.read(a, now), true
 }

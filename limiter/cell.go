@@ -11,6 +11,7 @@ type cell struct {
 	level int64 // what is taken: parts of a bucket, units of anything else
 	at    int64 // bucket: tick of level; window: its start; log: ring index of the oldest
 	prev  int64 // sliding window: units of the window before
+	_     int64 // a key with one rule fills a cache line
 }
 
 // maxLevel bounds what can be owed, so that no sum of levels overflows.

@@ -56,6 +56,7 @@ type hot struct {
 	outstanding int64
 	began       int64 // when the shards were last all empty
 	counts      counts
+	_           [32]byte
 }
 
 // hotShard has two cache lines of its own: neighbours are fetched in pairs.

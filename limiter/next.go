@@ -44,9 +44,9 @@ func (l *Limiter) inherit(old *Limiter, from []int, now Instant) {
 	for i := range old.store.table.parts {
 		p := &old.store.table.parts[i]
 		p.mu.Lock()
-		for e := range p.fresh {
-			if k := p.entries[e].key; k != (Key{}) && p.idleAtLocked(old.plan, e, now) > now.Mono {
-				l.inheritKey(k, old.plan, p.account(old.plan, e), from, p.entries[e].used, now)
+		for e := range int(p.slots) {
+			if k := p.key(e); k != (Key{}) && p.idleAtLocked(old.plan, e, now) > now.Mono {
+				l.inheritKey(k, old.plan, p.account(e), from, *p.used(e), now)
 			}
 		}
 		p.mu.Unlock()
@@ -61,14 +61,14 @@ func (l *Limiter) inherit(old *Limiter, from []int, now Instant) {
 	}
 }
 
-// inheritKey makes an entry with the counts of an old one.
+// inheritKey makes a record with the counts of an old one.
 func (l *Limiter) inheritKey(k Key, old *plan, a account, from []int, used int64, now Instant) {
 	p := l.store.table.part(k)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if i, ok := p.insertLocked(l.store.table, l.plan, k, now); ok {
-		p.entries[i].used = used
-		l.plan.copy(p.account(l.plan, i), old, a, from)
+		*p.used(i) = used
+		l.plan.copy(p.account(i), old, a, from)
 	}
 }
 

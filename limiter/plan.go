@@ -41,8 +41,13 @@ func newAccount(p *plan) account {
 	return account{cells: make([]cell, len(p.counters)), log: make([]int64, p.logSize)}
 }
 
-// part is the log of one rule.
-func (a account) part(c *counter) []int64 { return a.log[c.logFrom:c.logTo] }
+// part is the log of one rule, nil if it has none.
+func (a account) part(c *counter) []int64 {
+	if c.kind != kindLog {
+		return nil
+	}
+	return a.log[c.logFrom:c.logTo]
+}
 
 // set is a set of rules, by index.
 type set uint32

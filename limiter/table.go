@@ -2,20 +2,20 @@ package limiter
 
 import (
 	"math"
+	"math/bits"
 	"sync"
 )
 
-// Keys live in a table of fixed size. The hash chooses a part, which has a lock, an
-// index of chains and arrays of its own; nothing in a part is a pointer, so that
-// the garbage collector does not look at a million keys. Within its part a key may
-// use any place, and one lookup touches three cache lines: the lock's, the head of
-// the chain's, and the entry's with its first cells.
+// Keys live in a table of fixed size. The hash chooses a part, which has a lock and an
+// open-addressed array of its own; nothing in it is a pointer, so that the garbage
+// collector does not look at a million keys. A key lies beside its cells, and with one
+// rule in the same cache line: mostly one lookup is one miss.
 //
-// A lock per part, and not compare-and-swap per entry: with it several rules are
-// charged at once or not at all without a moment at which some are held, which no
-// words swapped one by one can offer, and uncontended it costs less than the cache
-// miss beside it. One key that all cores hammer is serialised by it; the zero Key,
-// which is not in the table, has shards.
+// A lock per part, and not compare-and-swap per key: with it several rules are charged
+// at once or not at all without a moment at which some are held, which no words
+// swapped one by one can offer, and uncontended it costs less than the cache miss
+// beside it. One key that all cores hammer is serialised by it; the zero Key, which
+// is not in the table, has shards.
 
 const (
 	// partKeys is how many keys a part is made for.
@@ -27,39 +27,44 @@ const (
 	spareDeviations = 4
 )
 
-// entry is a key in a part. Its cells have the same index.
-type entry struct {
-	key  Key
-	used int64  // monotonic time of last use
-	next uint32 // 1 + index of the next in the chain, or in the list of free ones
-	_    uint32
+// head is the first cell of a record, before one cell per rule.
+type head = cell
+
+// key of the record, the zero Key if it is empty.
+func (p *part) key(i int) Key {
+	h := &p.cells[i*int(p.stride)]
+	return Key{Hi: uint64(h.level), Lo: uint64(h.at)}
 }
 
-// part is a fraction of the table behind its own lock.
+// used is the monotonic time of a record's last use.
+func (p *part) used(i int) *int64 { return &p.cells[i*int(p.stride)].prev }
+
+// part is a fraction of the table behind its own lock. What every request wants of it
+// lies in the first cache line.
 type part struct {
-	mu       sync.Mutex
-	capacity uint32
-	fresh    uint32 // entries from here on have never been used
-	free     uint32 // 1 + index of the first free entry
-	hand     uint32 // where the search for an idle entry goes on
-	live     uint32
-	nextIdle int64 // no entry becomes idle before, as far as known
-	heads    []uint32
-	entries  []entry
-	cells    []cell
+	mu     sync.Mutex
+	cells  []cell
+	slots  uint32 // places for records, more than room so that searches are short
+	stride uint32 // cells per record
+	counts counts
+
 	log      []int64
-	counts   counts
+	logSize  int
+	live     int
+	room     int   // most records
+	hand     int   // where the search for an idle record goes on
+	nextIdle int64 // no record becomes idle before, as far as known
 	top      top
-	_        [64]byte // the next part's lock is another core's
+	_        [40]byte
 }
 
 // table is all parts.
 type table struct {
-	parts    []part
-	rules    int
-	logSize  int
-	heads    int
-	capacity uint32
+	parts   []part
+	stride  int
+	logSize int
+	room    int
+	slots   int
 }
 
 func newTable(p *plan, keys int) *table {
@@ -72,114 +77,120 @@ func newTable(p *plan, keys int) *table {
 		mean := (keys + parts - 1) / parts
 		room = mean + int(math.Ceil(spareDeviations*math.Sqrt(float64(mean))))
 	}
-	heads := 1
-	for heads < room {
-		heads *= 2
-	}
-	return &table{parts: make([]part, parts), rules: len(p.counters), logSize: p.logSize, heads: heads, capacity: uint32(room)}
+	return &table{parts: make([]part, parts), stride: 1 + len(p.counters), logSize: p.logSize, room: room, slots: room + room/2 + 1}
 }
 
 // bytes is the memory of a table in which every part has been used.
 func (t *table) bytes() int {
-	const sizeHead, sizeEntry, sizeCell, sizeTime, sizePart = 4, 32, 24, 8, 512
-	entry := sizeEntry + t.rules*sizeCell + t.logSize*sizeTime
-	return len(t.parts) * (sizePart + topKeys*sizeTop + t.heads*sizeHead + int(t.capacity)*entry)
+	const sizeCell, sizeTime, sizePart = 32, 8, 512
+	return len(t.parts) * (sizePart + topKeys*sizeTop + t.slots*(t.stride*sizeCell+t.logSize*sizeTime))
 }
 
-// part of the key; the other half of the hash chooses the chain.
+// part of the key; the other half of the hash chooses the place in it.
 func (t *table) part(k Key) *part { return &t.parts[k.Lo&uint64(len(t.parts)-1)] }
 
-func (p *part) head(k Key) *uint32 { return &p.heads[k.Hi&uint64(len(p.heads)-1)] }
-
-// open makes the part's arrays when it is first used.
+// openLocked makes the part's arrays when it is first used.
 func (p *part) openLocked(t *table) {
-	if p.heads != nil {
-		return
+	if p.cells == nil {
+		p.room, p.slots, p.stride, p.logSize = t.room, uint32(t.slots), uint32(t.stride), t.logSize
+		p.cells = make([]cell, t.slots*t.stride)
+		p.log = make([]int64, t.slots*t.logSize)
+		p.top.slots = make([]topSlot, topKeys)
 	}
-	p.heads = make([]uint32, t.heads)
-	p.entries = make([]entry, t.capacity)
-	p.cells = make([]cell, int(t.capacity)*t.rules)
-	p.log = make([]int64, int(t.capacity)*t.logSize)
-	p.top.slots = make([]topSlot, topKeys)
-	p.capacity = t.capacity
 }
 
-// account is the ith entry's.
-func (p *part) account(pl *plan, i uint32) account {
-	n, m := len(pl.counters), pl.logSize
-	return account{cells: p.cells[int(i)*n : int(i)*n+n], log: p.log[int(i)*m : int(i)*m+m]}
+// home is where the search for a key starts.
+func (p *part) home(k Key) int {
+	high, _ := bits.Mul64(k.Hi, uint64(p.slots))
+	return int(high)
 }
 
-// findLocked returns the index of the key's entry.
-func (p *part) findLocked(k Key) (uint32, bool) {
-	if p.heads == nil {
+func (p *part) after(i int) int {
+	if i++; i == int(p.slots) {
+		return 0
+	}
+	return i
+}
+
+// distance from one place to another, onward.
+func (p *part) distance(from, to int) int {
+	if to < from {
+		to += int(p.slots)
+	}
+	return to - from
+}
+
+// record is the ith: its head and its cells.
+func (p *part) record(i int) []cell {
+	stride := int(p.stride)
+	return p.cells[i*stride : i*stride+stride]
+}
+
+// account is the ith record's.
+func (p *part) account(i int) account {
+	a := account{cells: p.record(i)[1:]}
+	if p.logSize > 0 {
+		a.log = p.log[i*p.logSize:][:p.logSize]
+	}
+	return a
+}
+
+// findLocked returns the index of the key's record, or else of the empty place where it
+// would be.
+func (p *part) findLocked(k Key) (int, bool) {
+	if p.cells == nil {
 		return 0, false
 	}
-	for at := *p.head(k); at != 0; {
-		e := &p.entries[at-1]
-		if e.key == k {
-			return at - 1, true
+	for i := p.home(k); ; i = p.after(i) {
+		switch p.key(i) {
+		case k:
+			return i, true
+		case Key{}:
+			return i, false
 		}
-		at = e.next
 	}
-	return 0, false
 }
 
-// insertLocked makes an entry for a key that has none, if there is room or can be made.
-func (p *part) insertLocked(t *table, pl *plan, k Key, at Instant) (uint32, bool) {
+// insertLocked makes a record for a key that has none, if there is room or can be made.
+func (p *part) insertLocked(t *table, pl *plan, k Key, at Instant) (int, bool) {
 	p.openLocked(t)
-	i, ok := p.takeLocked(pl, at)
-	if !ok {
-		return 0, false
+	if p.live == p.room {
+		i, ok := p.oldestIdleLocked(pl, at)
+		if !ok {
+			return 0, false
+		}
+		p.removeLocked(i)
+		p.counts.evicted++
 	}
-	head := p.head(k)
-	p.entries[i] = entry{key: k, used: at.Mono, next: *head}
-	*head = i + 1
+	i, _ := p.findLocked(k)
+	p.cells[i*int(p.stride)] = head{level: int64(k.Hi), at: int64(k.Lo), prev: at.Mono}
 	p.live++
-	clear(p.account(pl, i).cells)
 	return i, true
 }
 
-// takeLocked finds a place for an entry.
-func (p *part) takeLocked(pl *plan, at Instant) (uint32, bool) {
-	if p.free != 0 {
-		i := p.free - 1
-		p.free = p.entries[i].next
-		return i, true
-	}
-	if p.fresh < p.capacity {
-		p.fresh++
-		return p.fresh - 1, true
-	}
-	i, ok := p.oldestIdleLocked(pl, at)
-	if !ok {
-		return 0, false
-	}
-	p.unlinkLocked(i)
-	p.counts.evicted++
-	return i, true
-}
-
-// removeLocked forgets an entry.
-func (p *part) removeLocked(i uint32) {
-	p.unlinkLocked(i)
-	p.entries[i] = entry{next: p.free}
-	p.free = i + 1
-}
-
-func (p *part) unlinkLocked(i uint32) {
-	link := p.head(p.entries[i].key)
-	for *link != i+1 {
-		link = &p.entries[*link-1].next
-	}
-	*link = p.entries[i].next
+// removeLocked forgets a record. Those after it move up, so that no search ends early.
+func (p *part) removeLocked(i int) {
 	p.live--
+	for gap := i; ; {
+		i = p.after(i)
+		k := p.key(i)
+		if k == (Key{}) {
+			clear(p.record(gap))
+			return
+		}
+		// A record may fill the gap unless its home lies behind the gap.
+		if home := p.home(k); p.distance(home, i) >= p.distance(gap, i) {
+			copy(p.record(gap), p.record(i))
+			copy(p.log[gap*p.logSize:][:p.logSize], p.log[i*p.logSize:])
+			gap = i
+		}
+	}
 }
 
-// allowLocked decides about a request of the ith entry's key.
-func (p *part) allowLocked(pl *plan, i uint32, r *Request, d *Decision) bool {
-	p.entries[i].used = r.At.Mono
-	a, n := p.account(pl, i), max(r.Cost, 1)
+// allowLocked decides about a request of the ith record's key.
+func (p *part) allowLocked(pl *plan, i int, r *Request, d *Decision) bool {
+	*p.used(i) = r.At.Mono
+	a, n := p.account(i), max(r.Cost, 1)
 	pl.advance(a, r.At, 0)
 	short, observed := pl.short(a, r.At, n)
 	if short &^= observed; short == 0 {
@@ -196,8 +207,8 @@ func (p *part) allowLocked(pl *plan, i uint32, r *Request, d *Decision) bool {
 }
 
 // chargeLocked changes what a request took.
-func (p *part) chargeLocked(pl *plan, i uint32, r *Request, delta int64, now Instant) {
-	a := p.account(pl, i)
+func (p *part) chargeLocked(pl *plan, i int, r *Request, delta int64, now Instant) {
+	a := p.account(i)
 	pl.advance(a, now, 0)
 	if delta > 0 {
 		pl.charge(a, now, delta, 0)
