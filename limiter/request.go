@@ -75,9 +75,9 @@ type Decision struct {
 	Rule int
 	// Limit is the most units that can be had at once.
 	Limit int64
-	// Remaining is how many units are left, and below 0 how many are owed. For an
-	// allowed request of the zero Key it is an estimate that leaves out what other
-	// shards hold.
+	// Remaining is how many units are left, and below 0 how many are owed. For the
+	// zero Key it may be too low: it leaves out what other shards hold, and what came
+	// back since a shard last had to ask.
 	Remaining int64
 	// Reset is the time until Remaining is Limit again if nothing more is taken.
 	// It is 0 for Concurrency.
