@@ -12,8 +12,9 @@ import (
 
 // call is one operation of a thread, with what it came to.
 type call struct {
-	n        int64 // units; below 0 is a release or a refund of -n
-	at       int64 // ns after start
+	n        int64  // units; below 0 is a release or a refund of -n
+	at       int64  // ns after start
+	shard    uint32 // added to the thread's number
 	allowed  bool
 	from, to int // steps of the schedule
 }
@@ -102,8 +103,11 @@ func (w *world) ready() []int {
 func (w *world) thread(i int) {
 	for n := range w.threads[i] {
 		c := &w.threads[i][n]
+		if n > 0 {
+			w.hot.at(stepLoad) // others may begin and end calls between these two
+		}
 		c.from = w.clock
-		r := &Request{Cost: c.n, At: later(c.at), Shard: uint32(i)}
+		r := &Request{Cost: c.n, At: later(c.at), Shard: uint32(i) + c.shard}
 		switch {
 		case c.n >= 0:
 			var d Decision
@@ -194,7 +198,7 @@ func TestEveryInterleaving(t *testing.T) {
 
 	for name, c := range map[string]struct {
 		rules   []Rule
-		prepare []call // done before, all allowed; with two shards the first leaves units in shard 0
+		prepare []call // done before, all allowed, with shard 0, but what is released goes to shard 1
 		threads [][]call
 	}{
 		"the last unit":             {bucket, []call{got(1), got(6)}, [][]call{{take(1, 0)}, {take(1, 0)}}},
@@ -216,6 +220,7 @@ func TestEveryInterleaving(t *testing.T) {
 		"held all":                  {held, []call{got(2)}, [][]call{{take(-1, 0)}, {take(1, 0)}}},
 		"held, released and retook": {held, []call{got(1)}, [][]call{{take(-1, 0), take(1, 0)}, {take(1, 0)}}},
 		"held in shards":            {held8, []call{got(4)}, [][]call{{take(-1, 0), take(1, 0)}, {take(4, 0)}}},
+		"held, passed round":        {held, []call{got(1), got(1), got(-1)}, [][]call{{take(-1, 0), {n: 1, shard: 1}}, {{n: 1, shard: 1}}}},
 		"three":                     {bucket, []call{got(6)}, [][]call{{take(1, 0)}, {take(1, 0)}, {take(1, 0)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -259,7 +264,9 @@ func prepared(t *testing.T, rules []Rule, prepare []call, threads [][]call) *wor
 	w := &world{plan: p, hot: newHot(p, 2)}
 	for _, c := range prepare {
 		var d Decision
-		if !w.hot.allow(p, &Request{Cost: c.n, At: later(c.at)}, &d) {
+		if c.n < 0 {
+			w.hot.release(&Request{Shard: 1}, -c.n)
+		} else if !w.hot.allow(p, &Request{Cost: c.n, At: later(c.at)}, &d) {
 			t.Fatal(fmt.Errorf("prepare: %+v was refused", c))
 		}
 	}
