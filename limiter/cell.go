@@ -159,7 +159,7 @@ func (r *counter) retryAt(c *cell, log []int64, at Instant, n int64) int64 {
 	case kindBucket:
 		return r.drainedAt(c, r.capacity-n*r.unit)
 	case kindSliding:
-		return r.slidingRetryAt(c, at.Mono, n)
+		return r.slidingRetryAt(c, n)
 	case kindLog:
 		return r.logRetryAt(c, log, n)
 	case kindFixed:

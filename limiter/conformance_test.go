@@ -283,9 +283,9 @@ func TestConformance(t *testing.T) {
 		for where, key := range keys {
 			for _, shards := range []int{1, 4} {
 				t.Run(fmt.Sprintf("%s/%s/%d", name, where, shards), func(t *testing.T) {
-					for seed := range uint64(2) {
+					for seed := range uint64(3) {
 						s, next := newSession(t, rules, key, shards), fromSeed(seed)
-						for range 700 {
+						for range 1000 {
 							s.advance(next)
 							s.act(next)
 						}

@@ -93,7 +93,7 @@ func (w *world) await() {
 func (w *world) ready() []int {
 	var ready []int
 	for i, s := range w.state {
-		if !s.done && !(s.next == stepLock && w.locked) {
+		if !s.done && (s.next != stepLock || !w.locked) {
 			ready = append(ready, i)
 		}
 	}

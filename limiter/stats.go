@@ -68,7 +68,7 @@ func (l *Limiter) Stats() Stats {
 		p := &l.store.table.parts[i]
 		p.mu.Lock()
 		p.counts.addTo(&s)
-		s.Keys += int(p.live)
+		s.Keys += p.live
 		p.mu.Unlock()
 	}
 	for _, h := range l.store.hots() {

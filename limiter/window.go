@@ -72,7 +72,7 @@ func scaleDown(n, part, whole int64) int64 {
 
 // slidingRetryAt is when the previous window weighs little enough, or else this
 // one, once it is the previous.
-func (r *counter) slidingRetryAt(c *cell, now, n int64) int64 {
+func (r *counter) slidingRetryAt(c *cell, n int64) int64 {
 	if spare := r.limit - n - c.level; spare >= 0 && c.prev > spare {
 		return r.windowEnd(c) - scaleDown(spare, r.window, c.prev)
 	}
