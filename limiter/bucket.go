@@ -8,19 +8,22 @@ import "math/bits"
 
 func (r *counter) advanceBucket(c *cell, now, floor int64) {
 	tick := r.ticks(now)
-	if tick <= c.at {
-		return
-	}
-	high, drained := bits.Mul64(uint64(tick-c.at), uint64(r.fill))
-	c.at = tick
-	if c.level <= floor {
-		return
-	}
-	if high != 0 || drained >= uint64(c.level-floor) {
+	if c.level > floor {
+		if tick <= c.at {
+			return
+		}
+		high, drained := bits.Mul64(uint64(tick-c.at), uint64(r.fill))
+		if c.at = tick; high == 0 && drained < uint64(c.level-floor) {
+			c.level -= int64(drained)
+			return
+		}
 		c.level = floor
-	} else {
-		c.level -= int64(drained)
 	}
+	// It is full. Whatever is taken now begins to flow back at the next whole tick.
+	if r.tick != 1 && tick*r.tick < now {
+		tick++
+	}
+	c.at = max(c.at, tick)
 }
 
 func (r *counter) ticks(now int64) int64 {

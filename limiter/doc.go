@@ -13,6 +13,8 @@
 // still when a reading is older than the one before:
 //
 //   - no request is admitted that it would refuse;
+//   - a bucket whose limit and window have hardly a divisor in common may be
+//     counted in ticks of more than 1 ns, and be behind by less than one;
 //   - for a key, no request is refused that it would admit, except that a key which
 //     finds the table full is treated as Full says;
 //   - for the zero Key, a bucket of 10,000 units a second or more may be behind by
