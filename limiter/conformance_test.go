@@ -41,6 +41,8 @@ func ruleSets() map[string][]Rule {
 	}
 	one("coarse", Rule{Algorithm: TokenBucket, Limit: 999_983, Window: 30 * 24 * time.Hour})
 	one("coarse", Rule{Algorithm: GCRA, Limit: 999_983, Window: 30 * 24 * time.Hour, Burst: 500_000})
+	one("fast", Rule{Algorithm: TokenBucket, Limit: 1_000_000, Window: time.Second})
+	one("fast", Rule{Algorithm: GCRA, Limit: 1_000_000, Window: time.Second, Burst: 20_000})
 	one("burst", Rule{Algorithm: TokenBucket, Limit: 10, Window: time.Second, Burst: 37})
 	one("burst", Rule{Algorithm: GCRA, Limit: 10, Window: time.Second, Burst: 37})
 	for _, zone := range []string{"UTC", "Europe/Berlin", "America/Havana", "Asia/Kathmandu"} {

@@ -112,10 +112,11 @@ func (h *hot) unchangedLocked() bool {
 // parent, so that the batches shrink as the end comes near and few have to be
 // collected.
 func (h *hot) grantLocked(p *plan, s *hotShard, at Instant) {
-	n := int64(maxBatch)
 	if p.logSize > 0 {
 		return // a log knows when each unit was used
 	}
+	// Visits that take nothing from the shard must not fill it up.
+	n := maxBatch - int64(s.word.Load()&unitsMask)
 	for i := range p.counters {
 		n = min(n, p.counters[i].available(&h.account.cells[i], at)/int64(2*len(h.shards)))
 	}
