@@ -164,3 +164,23 @@ func TestStatsOfHotKey(t *testing.T) {
 		t.Errorf("%+v, want 500 admitted and 1100 refused", s)
 	}
 }
+
+// TestSlackIsBounded takes single units from shards of a bucket that is full nearly all the
+// time, and then asks for all that a bucket behind one lock would have, less what flows
+// in during slack.
+func TestSlackIsBounded(t *testing.T) {
+	rule := Rule{Name: "r", Algorithm: TokenBucket, Limit: 1_000_000, Window: time.Second}
+	for taken := int64(1); taken < 1000; taken += 37 {
+		for _, gap := range []int64{1_000, 10_000, 99_000} {
+			s := newSession(t, []Rule{rule}, Key{}, 4)
+			for i := range taken {
+				s.at = s.later(time.Duration(gap))
+				s.allow(1, uint32(i))
+			}
+			left, _ := s.left(s.at)
+			if n := left - slack/1000; !ask(s.l, Key{}, n, s.at).Allowed {
+				t.Fatalf("%d units %d ns apart: %d of %d refused", taken, gap, n, left)
+			}
+		}
+	}
+}
