@@ -26,8 +26,8 @@
 //
 // One thing depends on the caller: readings that are older than those of requests
 // which were decided before, because their goroutines were held up between the
-// clock and the limiter. For the zero Key, and only after a refund, a
-// bucket may gain what flows in during that delay.
+// clock and the limiter. For the zero Key, after a refund or at 10,000 units a
+// second and more, a bucket may gain what flows in during that delay.
 //
 // # Time
 //
@@ -48,9 +48,9 @@
 // time, a syncer needs a count of units beside each cell, for which the cell has
 // room, and a pass over the parts of the table, each under its lock for some
 // microseconds. The zero Key's units in shards count as taken, and are collected
-// first. A node that loses touch falls back to its share of each limit; rules are
-// compiled into an immutable plan that all cells are read through, so this
-// means to swap the plan, as Next does.
+// first. A node that loses touch falls back to its share of each limit: rules are
+// compiled into an immutable plan that all cells are read through, so this means to
+// swap the plan, with the levels of buckets rescaled where a unit has other parts.
 //
 // To delay instead of refusing is Charge without Allow, which goes into debt, and a
 // wait of the RetryAfter that Read tells; a queue with a bound is the caller's.
