@@ -184,3 +184,35 @@ func TestSlackIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestChargesAndRefundsInParallel changes what requests took while others are decided.
+// At no time does anything get lost or come twice: in the end exactly the limit is taken.
+func TestChargesAndRefundsInParallel(t *testing.T) {
+	for _, algorithm := range []Algorithm{TokenBucket, SlidingWindow, SlidingLog, FixedWindow} {
+		for where, key := range keys {
+			for _, workers := range goroutineCounts() {
+				l := build(t, Options{Shards: 4}, Rule{Algorithm: algorithm, Limit: 1000, Window: time.Hour})
+				var net atomic.Int64
+				parallel(workers, func(worker int) {
+					rng := rand.New(rand.NewPCG(uint64(worker), 5))
+					for range 100 {
+						req := &Request{Key: key, Cost: 3, At: start, Shard: uint32(worker)}
+						var d Decision
+						if !l.Allow(req, &d) {
+							continue
+						}
+						delta := rng.Int64N(4) - 3
+						l.Charge(req, delta, start)
+						net.Add(req.Cost + delta)
+					}
+				})
+				for ask(l, key, 1, start).Allowed {
+					net.Add(1)
+				}
+				if net.Load() != 1000 {
+					t.Errorf("%s, %s, %d goroutines: %d taken, want 1000", algorithm, where, workers, net.Load())
+				}
+			}
+		}
+	}
+}
