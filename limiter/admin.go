@@ -1,0 +1,68 @@
+package limiter
+
+// Read returns the state of a key, one Decision per rule, as if a request for one
+// unit came now; nothing is taken or counted. It returns false, and full rules, for a
+// key that the table does not remember. Reading the zero Key brings the units of its
+// shards together, which costs the next requests a visit each.
+func (l *Limiter) Read(k Key, now Instant) ([]Decision, bool) {
+	if k == (Key{}) {
+		h := l.store.hot(&l.store.whole, l.plan)
+		var decisions []Decision
+		h.change(l.plan, now, func() { decisions = l.plan.read(h.account, now) })
+		return decisions, true
+	}
+	p := l.store.table.part(k)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i, ok := p.findLocked(k)
+	if !ok {
+		a := newAccount(l.plan)
+		l.plan.advance(a, now, 0)
+		return l.plan.read(a, now), false
+	}
+	a := p.account(i)
+	l.plan.advance(a, now, 0)
+	return l.plan.read(a, now), true
+}
+
+// read describes each rule by itself.
+func (p *plan) read(a account, now Instant) []Decision {
+	decisions := make([]Decision, len(p.counters))
+	for i := range decisions {
+		r, c := &p.counters[i], &a.cells[i]
+		d := Decision{Rule: i, Limit: r.limit, Remaining: r.available(c, now), Allowed: true}
+		if d.Remaining < 1 {
+			d.Allowed, d.RetryAfter = false, until(now.Mono, r.retryAt(c, a.part(r), now, 1))
+		}
+		if !p.concurrent {
+			d.Reset = until(now.Mono, r.resetAt(c, a.part(r), now))
+		}
+		decisions[i] = d
+	}
+	return decisions
+}
+
+// Reset forgets what a key took, for the zero Key the whole route's. What requests
+// in flight hold of Concurrency is kept, because they will release it. It reports
+// whether there was anything to forget.
+func (l *Limiter) Reset(k Key, now Instant) bool {
+	if l.plan.concurrent {
+		return false
+	}
+	if k == (Key{}) {
+		h := l.store.whole.Load()
+		if h != nil {
+			h.reset(l.plan, now)
+		}
+		return h != nil
+	}
+	p := l.store.table.part(k)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i, ok := p.findLocked(k)
+	if ok {
+		p.removeLocked(i)
+		p.nextIdle = 0
+	}
+	return ok
+}
