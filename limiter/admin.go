@@ -4,12 +4,14 @@ package limiter
 // unit came now; nothing is taken or counted. It returns false, and full rules, for a
 // key that the table does not remember. Reading the zero Key brings the units of its
 // shards together, which costs the next requests a visit each.
-func (l *Limiter) Read(k Key, now Instant) ([]Decision, bool) {
+func (l *Limiter) Read(k Key, now Instant) ([]Decision, bool) { return l.AppendRead(nil, k, now) }
+
+// AppendRead is Read that appends to dst, and allocates only if there is no room.
+func (l *Limiter) AppendRead(dst []Decision, k Key, now Instant) ([]Decision, bool) {
 	if k == (Key{}) {
 		h := l.store.hot(&l.store.whole, l.plan)
-		var decisions []Decision
-		h.change(l.plan, now, func() { decisions = l.plan.read(h.account, now) })
-		return decisions, true
+		h.change(l.plan, now, func() { dst = l.plan.appendRead(dst, h.account, now) })
+		return dst, true
 	}
 	p := l.store.table.part(k)
 	p.mu.Lock()
@@ -18,17 +20,16 @@ func (l *Limiter) Read(k Key, now Instant) ([]Decision, bool) {
 	if !ok {
 		a := newAccount(l.plan)
 		l.plan.advance(a, now, 0)
-		return l.plan.read(a, now), false
+		return l.plan.appendRead(dst, a, now), false
 	}
 	a := p.account(i)
 	l.plan.advance(a, now, 0)
-	return l.plan.read(a, now), true
+	return l.plan.appendRead(dst, a, now), true
 }
 
-// read describes each rule by itself.
-func (p *plan) read(a account, now Instant) []Decision {
-	decisions := make([]Decision, len(p.counters))
-	for i := range decisions {
+// appendRead describes each rule by itself.
+func (p *plan) appendRead(dst []Decision, a account, now Instant) []Decision {
+	for i := range p.counters {
 		r, c := &p.counters[i], &a.cells[i]
 		d := Decision{Rule: i, Limit: r.limit, Remaining: r.available(c, now), Allowed: true}
 		if d.Remaining < 1 {
@@ -37,9 +38,9 @@ func (p *plan) read(a account, now Instant) []Decision {
 		if !p.concurrent {
 			d.Reset = until(now.Mono, r.resetAt(c, a.part(r), now))
 		}
-		decisions[i] = d
+		dst = append(dst, d)
 	}
-	return decisions
+	return dst
 }
 
 // Reset forgets what a key took, for the zero Key the whole route's. What requests

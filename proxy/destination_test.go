@@ -182,7 +182,9 @@ func TestSticky(t *testing.T) {
 	s := newSite(t, "upstream u $1 $2 $3\nroute r /* upstream=u", list[0].url, list[1].url, list[2].url)
 	state := s.balance("u", balancer.Settings{Algorithm: balancer.RoundRobin})
 	s.routes["r"].Sticky = &Sticky{Name: "srv", Attributes: "; Path=/; HttpOnly"}
-	with := func(cookie string) string { return "GET / HTTP/1.1\r\nHost: h\r\nCookie: x=1; srv=" + cookie + "\r\n\r\n" }
+	with := func(cookie string) string {
+		return "GET / HTTP/1.1\r\nHost: h\r\nCookie: x=1; srv=" + cookie + "\r\n\r\n"
+	}
 
 	cookie := s.wantAnswer("first", plainRequest, 200, "")
 	if cookie != "srv=a; Path=/; HttpOnly" && cookie != "srv=b; Path=/; HttpOnly" && cookie != "srv=c; Path=/; HttpOnly" {

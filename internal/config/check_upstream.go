@@ -7,8 +7,11 @@ import (
 )
 
 func (p *Plugin) check(s scope) {
-	if p.Enabled && !s.has("config") {
+	if p.Enabled && p.Name == "cors" && !s.has("config") {
 		s.problem("config", "is required")
+	}
+	if l := p.Config.RateLimit; l != nil {
+		l.checkTemplates(s, "config", nil)
 	}
 }
 

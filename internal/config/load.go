@@ -133,6 +133,7 @@ func (l *loader) load(name string, data []byte) (*Config, error) {
 		d := l.decoder(name)
 		d.section(root, reflect.ValueOf(c).Elem())
 		l.overrideByEnvironment(d)
+		l.overrideRedis()
 		checkSettings(scope{d, root}, c)
 		l.includes(scope{d, root}, c.Include)
 		l.finish()
@@ -148,6 +149,7 @@ func (l *loader) load(name string, data []byte) (*Config, error) {
 	}
 	c.Warnings, c.files, c.dirs, c.hash = l.problems, l.files, l.dirs, l.hash()
 	c.defaultUpstream = l.plans[reflect.TypeFor[Upstream]()].zero.Interface().(Upstream)
+	c.defaultRateLimit = l.plans[reflect.TypeFor[RateLimit]()].zero.Interface().(RateLimit)
 	return c, nil
 }
 

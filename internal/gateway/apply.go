@@ -112,7 +112,7 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 		}
 	}()
 	living := g.living
-	living.watches = watches
+	living.watches, living.now = watches, g.proxy.Instant(time.Now())
 	var p *plan
 	err = aside(func() (err error) {
 		p, err = build(c, living, g.registry)
@@ -183,6 +183,9 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	g.setMemoryLimit(c.Server.MemoryLimit)
 	g.ensureServer(settingsOf(&c.Server))
 	g.useSockets(sockets)
+	for _, rule := range p.freshLimits {
+		g.log.Info("rate limit changed; its counts begin anew", zap.String("rule", rule))
+	}
 	for _, w := range g.warnings(p, before) {
 		g.log.Warn("configuration: " + w)
 	}
@@ -225,6 +228,10 @@ func (g *Gateway) retire(p *plan, watches map[string]*discovery.Watch) {
 	}
 	closeWatches(g.living.watches)
 	g.living.inFlight, g.living.upstreams, g.living.watches = inFlight, upstreams, watches
+	g.living.limiters, g.living.limitCounts = p.limiters, make(map[string]*proxy.LimitCounts, len(p.limits))
+	for _, l := range p.limits {
+		g.living.limitCounts[l.name] = l.limit.Counts
+	}
 	g.retireEndpoints(p.endpoints)
 }
 
