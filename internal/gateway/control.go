@@ -193,7 +193,9 @@ func (g *Gateway) upstreamView(r *running, u *plannedUpstream) admin.Upstream {
 		*x = g.endpointView(e, r.since[e], checks[e.Target])
 		x.ID, x.ConfiguredWeight, x.Priority, x.Zone = ids[i], u.members[i].Weight, u.members[i].Priority, u.members[i].Zone
 		if s, ok := ejections[e.Target]; ok && s.Ejected {
-			x.Ejected = &admin.Ejection{Since: s.Since, Until: s.Until, Cause: s.Cause.String() + ": " + s.Detail, Times: s.Times}
+			x.Ejected = &admin.Ejection{
+				Since: s.Since, Until: s.Until, Cause: s.Cause.String(), Detail: s.Detail, Times: s.Times, Enforced: s.Enforced,
+			}
 		}
 	}
 	return v
@@ -413,6 +415,9 @@ func endpointDependency(upstream string, e *admin.Endpoint) admin.Dependency {
 	switch e.State {
 	case admin.StateWarming, admin.StateBroken, admin.StateEjected:
 		d.State = admin.DependencyDegraded
+	case admin.StateDisabled:
+		d.State = admin.DependencyUnknown // it is not probed
+		return d
 	}
 	if !e.Up {
 		d.State = admin.DependencyDown
