@@ -274,7 +274,7 @@ func (g *Gateway) retainMetrics() {
 	for key := range r.plan.endpoints {
 		endpoints = append(endpoints, [2]string{key.upstream, key.target})
 	}
-	g.registry.Retain(routes, upstreams, endpoints)
+	g.registry.Retain(telemetry.Retained{Routes: routes, Upstreams: upstreams, Endpoints: endpoints})
 }
 
 // warnings are the plan's, and those about settings that wait for a restart.
