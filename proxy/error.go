@@ -130,7 +130,7 @@ var (
 
 // NewRefusal returns the error of a rate limit whose refusals have the given status.
 func NewRefusal(status int) *Error {
-	return newError(FromClient, "rate_limited", status, Never, "There were more requests than the rate limit allows. The response says how long to wait.")
+	return newError(FromClient, "rate_limited", status, Never, "There were more requests than the rate limit allows. The response says how long to wait.").met(telemetry.LimitRate)
 }
 
 // errBroken ends an attempt before it began: the endpoint's circuit breaker lets

@@ -67,7 +67,7 @@ type LimitPlan struct {
 // LimitCounts are the numbers of a RateLimit that its limiters do not keep.
 type LimitCounts struct {
 	// Waiting are the requests that are delayed at present, and Delayed those that
-	// were delayed and then admitted.
+	// were, whatever became of them.
 	Waiting atomic.Int64
 	Delayed atomic.Uint64
 }
@@ -208,11 +208,14 @@ func (l *RateLimit) delay(x *Exchange, q *quota) bool {
 		return false
 	}
 	now := time.Now()
-	for end := now.Add(l.MaxWait); ; now = time.Now() {
+	for first, end := true, now.Add(l.MaxWait); ; first, now = false, time.Now() {
 		wait := q.decision.RetryAfter
 		left, ok := x.timeLeft(now)
 		if wait <= 0 || wait > end.Sub(now) || !ok || left > 0 && wait > left {
 			return false
+		}
+		if first {
+			l.Counts.Delayed.Add(1)
 		}
 		if !x.waitFor(wait, x.server.drains) {
 			x.Err, x.gone = ErrClientClosed, true
@@ -220,7 +223,6 @@ func (l *RateLimit) delay(x *Exchange, q *quota) bool {
 		}
 		q.request.At = x.server.Instant(time.Now())
 		if l.take(x, q) {
-			l.Counts.Delayed.Add(1)
 			return true
 		}
 		if x.Err != nil {

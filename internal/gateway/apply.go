@@ -231,6 +231,7 @@ func (g *Gateway) retire(p *plan, watches map[string]*discovery.Watch) {
 	g.living.limiters, g.living.limitCounts = p.limiters, make(map[string]*proxy.LimitCounts, len(p.limits))
 	for _, l := range p.limits {
 		g.living.limitCounts[l.name] = l.limit.Counts
+		g.registry.Limit(l.name).Observe(func() telemetry.LimitState { return g.limitState(l.name) })
 	}
 	g.retireEndpoints(p.endpoints)
 }
@@ -274,7 +275,11 @@ func (g *Gateway) retainMetrics() {
 	for key := range r.plan.endpoints {
 		endpoints = append(endpoints, [2]string{key.upstream, key.target})
 	}
-	g.registry.Retain(telemetry.Retained{Routes: routes, Upstreams: upstreams, Endpoints: endpoints})
+	limits := make([]string, len(r.plan.limits))
+	for i, l := range r.plan.limits {
+		limits[i] = l.name
+	}
+	g.registry.Retain(telemetry.Retained{Routes: routes, Upstreams: upstreams, Limits: limits, Endpoints: endpoints})
 }
 
 // warnings are the plan's, and those about settings that wait for a restart.

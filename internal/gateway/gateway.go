@@ -295,6 +295,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	g.loops.Go(func() { g.memory.run(g.stopped) })
 	g.loops.Go(g.rediscoverLoop)
+	g.loops.Go(g.reportObserved)
 	g.accept()
 	g.serveAdmin()
 	g.ready.Store(true)
