@@ -26,8 +26,8 @@ type RateLimit struct {
 	Rules []RateLimitRule `json:"rules"` // where no plan holds
 	Plans []RateLimitPlan `json:"plans"`
 
-	Keys       int          `json:"keys"`     // remembered at present, in all plans
-	MaxKeys    int          `json:"max_keys"` // from which on idle ones are forgotten
+	Keys       int          `json:"keys"`     // remembered at present; those of plans and of concurrency count apart
+	MaxKeys    int          `json:"max_keys"` // of each, from which on idle ones are forgotten
 	Admitted   uint64       `json:"admitted"`
 	Evicted    uint64       `json:"evicted"`     // idle keys, to make room
 	Overflowed uint64       `json:"overflowed"`  // requests whose key found no room

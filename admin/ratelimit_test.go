@@ -18,7 +18,7 @@ import (
 // be encoded.
 func newLimits() []RateLimit {
 	return []RateLimit{{
-		Name: "users", Routes: []string{"users"}, Mode: LimitAsync, Key: "${client_net}",
+		Name: usersName, Routes: []string{"users"}, Mode: LimitAsync, Key: "${client_net}",
 		Rules: []RateLimitRule{
 			{Name: "second", Algorithm: "token_bucket", Limit: 10, Window: "1s", Burst: 20, Refused: 57},
 			{Name: "month", Algorithm: "fixed_window", Limit: 100000, Period: "month", Observe: true, Observed: 3},
@@ -34,11 +34,11 @@ func newLimits() []RateLimit {
 
 func newKeys() map[limitKey]KeyState {
 	return map[limitKey]KeyState{
-		{"users", "", "192.0.2.7"}: {Limit: "users", Key: "192.0.2.7", Rules: []KeyRule{
+		{usersName, "", "192.0.2.7"}: {Limit: usersName, Key: "192.0.2.7", Rules: []KeyRule{
 			{Name: "second", Limit: 20, Remaining: -1, ResetSeconds: 2.1, RetryAfterSeconds: new(0.2)},
 			{Name: "month", Limit: 100000, Remaining: 91250, ResetSeconds: 2386800, RetryAfterSeconds: new(0.0)},
 		}},
-		{"users", "gold", "192.0.2.7"}: {Limit: "users", Plan: "gold", Key: "192.0.2.7", Rules: []KeyRule{
+		{usersName, "gold", "192.0.2.7"}: {Limit: usersName, Plan: "gold", Key: "192.0.2.7", Rules: []KeyRule{
 			{Name: "concurrent", Limit: 4},
 		}},
 	}
@@ -86,7 +86,10 @@ func (g *gateway) findKey(k limitKey) error {
 	return nil
 }
 
-const usersLimit = "/admin/v1/rate-limits/users"
+const (
+	usersName  = "route:users"
+	usersLimit = "/admin/v1/rate-limits/route:users" // a colon may be encoded and need not
+)
 
 // TestKeysAreTakenLiterally: a key is whatever a template made of a request.
 func TestKeysAreTakenLiterally(t *testing.T) {
@@ -130,7 +133,7 @@ func TestPlansHaveKeysOfTheirOwn(t *testing.T) {
 	if got := a.ask(t, "DELETE "+usersLimit+"/keys?plan=gold&key=192.0.2.7"); got.status != 204 {
 		t.Errorf("reset of a plan's key: %d %s", got.status, got.body)
 	}
-	if len(g.known) != 1 || g.known[limitKey{"users", "", "192.0.2.7"}].Key == "" {
+	if len(g.known) != 1 || g.known[limitKey{usersName, "", "192.0.2.7"}].Key == "" {
 		t.Errorf("left is %v, want the key of no plan", g.known)
 	}
 }
@@ -151,8 +154,8 @@ func TestRateLimitNamesThatAreNotThere(t *testing.T) {
 			}
 		}
 	}
-	f("/admin/v1/rate-limits/user", "rate_limit_not_found", `no rate limit is named "user"`, "users")
-	f("/admin/v1/rate-limits/user/keys?key=a", "rate_limit_not_found", `no rate limit is named "user"`, "users")
+	f("/admin/v1/rate-limits/route:user", "rate_limit_not_found", `no rate limit is named "route:user"`, usersName)
+	f("/admin/v1/rate-limits/route:user/keys?key=a", "rate_limit_not_found", `no rate limit is named "route:user"`, usersName)
 	f(usersLimit+"/keys?key=192.0.2.7&plan=silver", "plan_not_found", `no plan is named "silver"`, "gold")
 	f(usersLimit+"/keys?key=192.0.2.8", "key_not_found", `nothing is remembered of the key "192.0.2.8"`, "")
 	f(usersLimit+"/keys?key=", "key_not_found", `nothing is remembered of the key ""`, "")
@@ -194,7 +197,7 @@ func TestKeyResetIsLogged(t *testing.T) {
 	}
 	a.ask(t, "DELETE "+usersLimit+"/keys?key=192.0.2.7&plan=gold")
 	entries := a.logs.FilterMessage(message).TakeAll()
-	want := map[string]any{"peer": "192.0.2.9:50000", "limit": "users", "plan": "gold", "key": "192.0.2.7"}
+	want := map[string]any{"peer": "192.0.2.9:50000", "limit": usersName, "plan": "gold", "key": "192.0.2.7"}
 	if len(entries) != 1 || !reflect.DeepEqual(entries[0].ContextMap(), want) || entries[0].Level != zap.InfoLevel {
 		t.Errorf("logged %v, want %v", entries, want)
 	}
