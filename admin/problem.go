@@ -31,6 +31,7 @@ const (
 	codeReloadFailed      = "reload_failed"
 	codeReloadTimeout     = "reload_timeout"
 	codeNotReady          = "not_ready"
+	codeStoreUnavailable  = "store_unavailable"
 	codeInternal          = "internal_error"
 )
 

@@ -26,12 +26,12 @@ type RateLimit struct {
 	Rules []RateLimitRule `json:"rules"` // where no plan holds
 	Plans []RateLimitPlan `json:"plans"`
 
-	Keys       int          `json:"keys"`     // remembered at present, in all plans
-	MaxKeys    int          `json:"max_keys"` // from which on idle ones are forgotten
+	Keys       int          `json:"keys"`     // remembered at present; those of plans and of concurrency count apart
+	MaxKeys    int          `json:"max_keys"` // of each, from which on idle ones are forgotten
 	Admitted   uint64       `json:"admitted"`
 	Evicted    uint64       `json:"evicted"`     // idle keys, to make room
 	Overflowed uint64       `json:"overflowed"`  // requests whose key found no room
-	Delayed    uint64       `json:"delayed"`     // requests that had to wait
+	Delayed    uint64       `json:"delayed"`     // requests admitted after a wait
 	Waiting    int64        `json:"waiting"`     // at present
 	TopRefused []RefusedKey `json:"top_refused"` // most first
 
@@ -89,7 +89,7 @@ type KeyRule struct {
 	Name         string  `json:"name"`
 	Limit        int64   `json:"limit"`         // the most units that can be had at once
 	Remaining    int64   `json:"remaining"`     // below 0 that many are owed
-	ResetSeconds float64 `json:"reset_seconds"` // until nothing is taken any more; 0 for concurrency
+	ResetSeconds float64 `json:"reset_seconds"` // until Remaining is Limit if nothing more is taken; 0 for concurrency
 	// RetryAfterSeconds is the time until a unit can be had: 0 if one can now, and
 	// nil if waiting alone does not bring one.
 	RetryAfterSeconds *float64 `json:"retry_after_seconds,omitempty"`

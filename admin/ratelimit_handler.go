@@ -46,7 +46,7 @@ func (h *handler) rateLimitKey(ctx *fasthttp.RequestCtx) {
 	}
 	state, err := h.runtime.RateLimitKey(k.limit, k.plan, k.key)
 	if err != nil {
-		h.refuseChange(ctx, err)
+		h.refuseKey(ctx, err)
 		return
 	}
 	h.writeDocument(ctx, state)
@@ -60,12 +60,28 @@ func (h *handler) resetRateLimitKey(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	if err := h.runtime.ResetRateLimitKey(k.limit, k.plan, k.key); err != nil {
-		h.refuseChange(ctx, err)
+		h.refuseKey(ctx, err)
 		return
 	}
 	h.log.Info("rate limit reset by management API",
 		zap.Stringer("peer", ctx.RemoteAddr()), zap.String("limit", k.limit), zap.String("plan", k.plan), zap.String("key", k.key))
 	ctx.SetStatusCode(fasthttp.StatusNoContent)
+}
+
+// refuseKey answers with the error of a key that was to be read or reset.
+func (h *handler) refuseKey(ctx *fasthttp.RequestCtx, err error) {
+	if missing, ok := errors.AsType[*NotFound](err); ok {
+		h.refuseName(ctx, missing)
+		return
+	}
+	h.log.Error("rate limit key by management API",
+		zap.Stringer("peer", ctx.RemoteAddr()), zap.ByteString("method", ctx.Method()), zap.Error(err))
+	if errors.Is(err, ErrNoStore) {
+		h.writeProblem(ctx, newProblem(fasthttp.StatusServiceUnavailable, codeStoreUnavailable, ErrNoStore.Error()))
+		return
+	}
+	h.writeProblem(ctx, newProblem(fasthttp.StatusInternalServerError, codeInternal,
+		"the key could not be read or reset; the log has the details"))
 }
 
 // limitKey names a key of a rate limit.

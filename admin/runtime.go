@@ -52,7 +52,7 @@ type Runtime interface {
 	// key is the text that the limit's key template made, empty for a limit that
 	// counts all requests together; the plan is empty for the limit's own rules. An
 	// error is a *NotFound of KindRateLimit, KindPlan or, if nothing is remembered of
-	// the key, KindKey.
+	// the key, KindKey; or ErrNoStore. It does not wait for the store for long.
 	RateLimitKey(name, plan, key string) (KeyState, error)
 
 	// ResetRateLimitKey forgets what a key took; what requests under way hold of a
@@ -226,6 +226,10 @@ type Ambiguous struct {
 func (e *Ambiguous) Error() string {
 	return fmt.Sprintf("%d endpoints are at %s; name one by its URL", len(e.URLs), e.Name)
 }
+
+// ErrNoStore is the error of a rate limit's key that only the store knows of,
+// which does not answer.
+var ErrNoStore = errors.New("the store of the rate limits does not answer")
 
 // ErrNoBreaker is the error of an upstream that has no circuit breaker of its own.
 var ErrNoBreaker = errors.New("the upstream has no circuit breaker of its own")

@@ -20,8 +20,8 @@ type LimitState struct {
 	Evicted uint64
 	// Overflowed counts the requests whose key found no room.
 	Overflowed uint64
-	// Delayed counts the requests that had to wait, whatever became of them, and
-	// Waiting is how many do at present.
+	// Delayed counts the requests that were admitted after a wait, and Waiting is
+	// how many wait at present.
 	Delayed uint64
 	Waiting int64
 	// Rules has the limit's rules. List those that have refused nothing too, so
