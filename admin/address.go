@@ -1,37 +1,10 @@
 package admin
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"net/url"
 	"slices"
 )
-
-// NotFound is the error of a name that nothing has.
-type NotFound struct {
-	Kind  string   // "upstream" or "endpoint"
-	Name  string   // as it was asked for
-	Known []string // all names of the kind; the answer shows those nearest to Name
-}
-
-// Error says what there is not.
-func (e *NotFound) Error() string { return fmt.Sprintf("no %s is named %q", e.Kind, e.Name) }
-
-// Ambiguous is the error of a host and port that several endpoints of an
-// upstream have.
-type Ambiguous struct {
-	Name string   // as it was asked for
-	URLs []string // which tell the endpoints apart
-}
-
-// Error says how many there are.
-func (e *Ambiguous) Error() string {
-	return fmt.Sprintf("%d endpoints are at %s; name one by its URL", len(e.URLs), e.Name)
-}
-
-// ErrNoBreaker is the error of an upstream that has no circuit breaker of its own.
-var ErrNoBreaker = errors.New("the upstream has no circuit breaker of its own")
 
 // EndpointIDs returns the ID of each endpoint of an upstream from their URLs: host
 // and port, or the whole URL where endpoints of different schemes share those.

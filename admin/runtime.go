@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"time"
@@ -159,9 +161,10 @@ type Candidate struct {
 
 // ConfigProblem is one thing that is wrong with the configuration. Its fields
 // are those of the configuration's own problem type, so that one converts to the
-// other. Line and Column count from 1; zero means that there is no place.
+// other. Line and Column count from 1; zero means that there is no place. One of
+// a request's body has no File; its Path is the member.
 type ConfigProblem struct {
-	File       string `json:"file"`
+	File       string `json:"file,omitempty"`
 	Line       int    `json:"line,omitempty"`
 	Column     int    `json:"column,omitempty"`
 	Path       string `json:"path,omitempty"`
@@ -182,3 +185,28 @@ func (e *InvalidConfig) Error() string {
 	}
 	return "the configuration has " + strconv.Itoa(len(e.Problems)) + " problems"
 }
+
+// NotFound is the error of a name that nothing has.
+type NotFound struct {
+	Kind  string   // "upstream" or "endpoint"
+	Name  string   // as it was asked for
+	Known []string // all names of the kind; the answer shows those nearest to Name
+}
+
+// Error says what there is not.
+func (e *NotFound) Error() string { return fmt.Sprintf("no %s is named %q", e.Kind, e.Name) }
+
+// Ambiguous is the error of a host and port that several endpoints of an
+// upstream have.
+type Ambiguous struct {
+	Name string   // as it was asked for
+	URLs []string // which tell the endpoints apart
+}
+
+// Error says how many there are.
+func (e *Ambiguous) Error() string {
+	return fmt.Sprintf("%d endpoints are at %s; name one by its URL", len(e.URLs), e.Name)
+}
+
+// ErrNoBreaker is the error of an upstream that has no circuit breaker of its own.
+var ErrNoBreaker = errors.New("the upstream has no circuit breaker of its own")

@@ -115,10 +115,12 @@ type Connections struct {
 
 // Ejection says why outlier detection keeps traffic from an endpoint.
 type Ejection struct {
-	Since time.Time `json:"since"`
-	Until time.Time `json:"until"`
-	Cause string    `json:"cause"`
-	Times int       `json:"times"` // what the base time was multiplied by
+	Since    time.Time `json:"since"`
+	Until    time.Time `json:"until"`
+	Cause    string    `json:"cause"`            // a name: "consecutive_5xx" and so on
+	Detail   string    `json:"detail,omitempty"` // the figures, for people
+	Times    int       `json:"times"`            // what the base time was multiplied by
+	Enforced bool      `json:"enforced"`         // false when it is only observed, and traffic goes on
 }
 
 // Probe is the last health check of an endpoint.

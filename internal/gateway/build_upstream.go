@@ -178,7 +178,7 @@ func destination(c *config.Upstream, u *upstream.Upstream) proxy.Destination {
 
 // cookieAttributes is what follows the value in Set-Cookie.
 func cookieAttributes(s *config.Sticky) string {
-	c := http.Cookie{
+	c := http.Cookie{ //nolint:gosec // the operator says which attributes it has
 		Name: "c", Value: "v", Path: s.Path, Domain: s.Domain, Secure: s.Secure, HttpOnly: s.HTTPOnly,
 		MaxAge: int(math.Ceil(time.Duration(s.TTL).Seconds())),
 	}

@@ -413,6 +413,9 @@ func endpointDependency(upstream string, e *admin.Endpoint) admin.Dependency {
 	switch e.State {
 	case admin.StateWarming, admin.StateBroken, admin.StateEjected:
 		d.State = admin.DependencyDegraded
+	case admin.StateDisabled:
+		d.State = admin.DependencyUnknown // it is not probed
+		return d
 	}
 	if !e.Up {
 		d.State = admin.DependencyDown

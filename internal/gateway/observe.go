@@ -48,9 +48,9 @@ func (g *Gateway) upstreamState(u *upstream.Upstream) telemetry.UpstreamState {
 	if g.outliers.Status(u.Name()) != nil {
 		counters := g.outliers.Counters(u.Name())
 		for c := range outlier.Causes {
-			if cause := outlier.Cause(c); cause != outlier.NoCause {
+			if c != outlier.NoCause {
 				s.Ejections = append(s.Ejections, telemetry.Ejections{
-					Cause: cause.String(), Enforced: counters.Ejected[c], Observed: counters.Detected[c] - counters.Ejected[c],
+					Cause: c.String(), Enforced: counters.Ejected[c], Observed: counters.Detected[c] - counters.Ejected[c],
 				})
 			}
 		}
