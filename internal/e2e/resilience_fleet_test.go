@@ -90,12 +90,17 @@ func (f fleet) targets() string {
 }
 
 // fleetDocument is a gateway with one upstream of these servers and options, and
-// one route for everything.
+// one route for everything. What is appended to it are more routes.
 func fleetDocument(f fleet, upstream, route string) string {
+	return documentOf("targets: "+f.targets()+"\n"+strings.TrimSpace(upstream), "", route)
+}
+
+// documentOf is the same with all options of the upstream, and with more
+// upstreams, as items of a list.
+func documentOf(upstream, more, route string) string {
 	return unwatched + `
 upstreams:
-  - name: fleet
-    targets: ` + f.targets() + indent(upstream) + `
+  - name: fleet` + indent(upstream) + "\n" + more + `
 routes:
   - name: all
     path: /*
