@@ -24,9 +24,14 @@ circuit_breaker:
 	f[2].behave(t, "status=500")
 	noticed := f[2].waitState(t, g, "broken")
 	lost := len(l.Samples().Lost())
-	open := l.Run(400 * time.Millisecond) // less than it is open
+	b := f[2].view(t, g).CircuitBreaker
+	if b.RetryAt == nil {
+		t.Fatalf("the breaker of a broken server: %+v", b)
+	}
 	testkit.Eventually(t, testkit.Patience, "the breaker to open again", func() bool { return f[2].view(t, g).CircuitBreaker.Opened >= 2 })
 	probed := len(l.Samples().Lost()) - lost
+	// What was under way at the first moment may still arrive.
+	open := l.Samples().Between(l.At(*b.Since)+20*time.Millisecond, l.At(*b.RetryAt)-5*time.Millisecond)
 	f[2].behave(t, "")
 	healed := l.Now()
 	back := f[2].waitAnswering(t, l, healed)
@@ -60,7 +65,7 @@ func upstreamBreaker(t *testing.T, table *figuresTable) {
 	g, _ := start(t, documentOf("targets: "+f.targets()+`
 outlier_detection: {enabled: false}
 circuit_breaker:
-  upstream: {window: 200ms, min_requests: 10, error_percent: 50, open_for: 1s, probes: 2, ramp: 500ms}
+  upstream: {window: 200ms, min_requests: 10, error_percent: 50, open_for: 1500ms, probes: 2, ramp: 500ms}
 `, `  - {name: other, targets: [{url: "`+other.url()+`"}]}`, "")+`
   - {name: fixed, path: /fixed, upstream: fleet, fallback: {respond: {status: 200, content_type: application/json, body: "[]"}}}
   - {name: elsewhere, path: /elsewhere, upstream: fleet, fallback: {upstream: other}}
@@ -86,7 +91,7 @@ circuit_breaker:
 		t.Errorf("fallback.upstream: status %d by %q", r.Status, r.Header.Get("X-Echo-Instance"))
 	}
 	open := l.Run(400 * time.Millisecond)
-	if !isIn("open")() || l.Now()-opened > 900*time.Millisecond {
+	if !isIn("open")() || l.Now()-opened > 1400*time.Millisecond {
 		t.Fatal("the machine is too slow to see what an open breaker does")
 	}
 	metrics := testkit.Scrape(t, g.Admin)
@@ -115,7 +120,7 @@ circuit_breaker:
 	if n := len(open.Where(func(s *testkit.Sample) bool { return s.Status == 503 && s.Instance == "" })); n != len(open) {
 		t.Errorf("%d of %d requests were answered 503 by the gateway, want all: %v", n, len(open), open.Outcomes())
 	}
-	wantWithin(t, "half-opening", back, 1500*time.Millisecond)
+	wantWithin(t, "half-opening", back, 2*time.Second)
 	wantWithin(t, "closing", closed, 4*time.Second)
 	wantNoneLost(t, late)
 	if len(all.Between(healed, healed+closed).Where(func(s *testkit.Sample) bool { return s.Status == 200 })) == 0 {
@@ -150,7 +155,7 @@ func adaptiveConcurrency(t *testing.T, table *figuresTable) {
 		}
 		rate := float64(len(admitted)) / measured.Seconds()
 		table.add(t, scenarioFigures{name, admitted, none, 0, 0, fmt.Sprintf("%.0f/s served; %s", rate, limit)})
-		if rate < 500 {
+		if rate < 400 {
 			t.Errorf("%.0f requests a second served, want nearly 800", rate)
 		}
 		if other := s.Where(func(s *testkit.Sample) bool { return s.Status != 200 && s.Status != 503 }); len(other) > 0 {

@@ -148,9 +148,10 @@ type endpointView struct {
 }
 
 type breakerView struct {
-	State        string
-	SharePercent int `json:"share_percent"`
-	Opened       uint64
+	State   string
+	Opened  uint64
+	Since   *time.Time
+	RetryAt *time.Time `json:"retry_at"`
 }
 
 func viewOf(t *testing.T, g *testkit.Process, upstream string) upstreamView {

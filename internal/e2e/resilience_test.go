@@ -20,6 +20,7 @@ func TestResilience(t *testing.T) {
 		run  func(*testing.T, *figuresTable)
 	}{
 		{"killed", killedServer},
+		{"killed by default", killedServerByDefault},
 		{"frozen", frozenServer},
 		{"slow", slowServer},
 		{"errors", errorBursts},
@@ -55,7 +56,7 @@ func TestResilience(t *testing.T) {
 	}
 }
 
-// figures are what a scenario measured. The zero value of a time means that it
+// scenarioFigures are what a scenario measured. The zero value of a time means that it
 // does not apply, and a negative share too.
 type scenarioFigures struct {
 	scenario  string

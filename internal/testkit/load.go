@@ -106,7 +106,8 @@ func (l *Load) Stop() Samples {
 }
 
 func (l *Load) client(number int) {
-	tick := time.NewTicker(l.traffic.Pause)
+	// Clients that all begin at once would send all at once for ever.
+	tick := time.NewTicker(max(1, l.traffic.Pause*time.Duration(number)/time.Duration(l.traffic.Clients)))
 	defer tick.Stop()
 	var c *Conn
 	defer func() {
@@ -119,6 +120,9 @@ func (l *Load) client(number int) {
 		case <-l.stop:
 			return
 		case <-tick.C:
+		}
+		if n == 0 {
+			tick.Reset(l.traffic.Pause)
 		}
 		s := Sample{At: l.Now(), Client: number}
 		var r Response
