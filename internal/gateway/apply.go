@@ -112,7 +112,7 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 		}
 	}()
 	living := g.living
-	living.watches, living.watchesBefore = watches, g.living.watches
+	living.watches = watches
 	var p *plan
 	err = aside(func() (err error) {
 		p, err = build(c, living, g.registry)
@@ -215,6 +215,7 @@ func (g *Gateway) retire(p *plan, watches map[string]*discovery.Watch) {
 			g.outliers.Remove(name)
 			g.slowStarts.Delete(name)
 			g.dropUpstreamBreaker(u)
+			delete(g.living.discovered, name)
 		}
 	}
 	for name, u := range upstreams {

@@ -37,6 +37,7 @@ type plannedUpstream struct {
 	keys     []endpointKey // of the state's endpoints, in its order
 	members  []config.Target
 	watch    *discovery.Watch // nil without discovery
+	found    []discovery.Target
 
 	probe         *health.Probe          // nil without a health check
 	outliers      *outlier.Settings      // nil without outlier detection
@@ -90,7 +91,8 @@ func (b *builder) buildUpstream(c *config.Upstream, problem func(field, message 
 			return nil
 		}
 	}
-	p.members = b.targets(c)
+	p.found = b.found(c)
+	p.members = targets(c, p.found)
 	var members []upstream.Member
 	for i, t := range p.members {
 		key := endpointKey{c.Name, t.URL, fingerprint}

@@ -193,7 +193,9 @@ func (g *Gateway) upstreamView(r *running, u *plannedUpstream) admin.Upstream {
 		*x = g.endpointView(e, r.since[e], checks[e.Target])
 		x.ID, x.ConfiguredWeight, x.Priority, x.Zone = ids[i], u.members[i].Weight, u.members[i].Priority, u.members[i].Zone
 		if s, ok := ejections[e.Target]; ok && s.Ejected {
-			x.Ejected = &admin.Ejection{Since: s.Since, Until: s.Until, Cause: s.Cause.String() + ": " + s.Detail, Times: s.Times}
+			x.Ejected = &admin.Ejection{
+				Since: s.Since, Until: s.Until, Cause: s.Cause.String(), Detail: s.Detail, Times: s.Times, Enforced: s.Enforced,
+			}
 		}
 	}
 	return v

@@ -28,7 +28,7 @@ func TestOverridesOutliveReloads(t *testing.T) {
 	f(4, 4, balancer.Drained) // what was written anew wins
 	f(3, 3, balancer.Drained) // for good
 
-	l.forget(&plan{endpoints: nil})
+	l.forget()
 	f(3, 3, balancer.Enabled)
 }
 

@@ -102,16 +102,24 @@ func closeWatches(watches map[string]*discovery.Watch) {
 	}
 }
 
+// found is what an upstream's discovery knows or, as long as it has not answered,
+// what the one before did.
+func (b *builder) found(c *config.Upstream) []discovery.Target {
+	w := b.living.watches[c.Name]
+	switch {
+	case c.Discovery == nil || w == nil:
+		return nil
+	case w.Status().Updated.IsZero():
+		return b.living.discovered[c.Name]
+	}
+	return w.Targets()
+}
+
 // targets are an upstream's own and those that discovery has found, at most one
 // for each address.
-func (b *builder) targets(c *config.Upstream) []config.Target {
-	w := b.living.watches[c.Name]
-	if c.Discovery == nil || w == nil {
+func targets(c *config.Upstream, found []discovery.Target) []config.Target {
+	if len(found) == 0 {
 		return c.Targets
-	}
-	found := w.Targets()
-	if old := b.living.watchesBefore[c.Name]; old != nil && w.Status().Updated.IsZero() {
-		found = old.Targets() // asked in another way, and not yet answered: better than none
 	}
 	targets := make([]config.Target, len(c.Targets), len(c.Targets)+len(found))
 	copy(targets, c.Targets)

@@ -13,9 +13,10 @@ type living struct {
 	upstreams map[string]*upstream.Upstream
 	endpoints map[endpointKey]*upstream.Endpoint
 	watches   map[string]*discovery.Watch // by upstream
-	// watchesBefore are those of the running configuration, while another is built.
-	watchesBefore map[string]*discovery.Watch
-	overrides     map[overrideKey]override // what the operator has decided
+	// discovered is what each upstream's discovery had found when its endpoints
+	// were made: it holds for as long as another source has not answered.
+	discovered map[string][]discovery.Target
+	overrides  map[overrideKey]override // what the operator has decided
 }
 
 // endpointKey is the identity of an endpoint across reloads. Connections,
@@ -29,6 +30,6 @@ type endpointKey struct {
 func newLiving() living {
 	return living{
 		inFlight: map[string]*proxy.InFlight{}, upstreams: map[string]*upstream.Upstream{}, endpoints: map[endpointKey]*upstream.Endpoint{},
-		watches: map[string]*discovery.Watch{}, overrides: map[overrideKey]override{},
+		watches: map[string]*discovery.Watch{}, overrides: map[overrideKey]override{}, discovered: map[string][]discovery.Target{},
 	}
 }

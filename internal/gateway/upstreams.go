@@ -29,6 +29,7 @@ func (g *Gateway) observeHealth(u *plannedUpstream) {
 func (g *Gateway) install(u *plannedUpstream, warm bool) {
 	name := u.upstream.Name()
 	g.slowStarts.Store(name, u.slowStart)
+	g.living.discovered[name] = u.found
 	targets := make([]outlier.Target, len(u.state.Endpoints))
 	for i, e := range u.state.Endpoints {
 		g.living.override(overrideKey{name, e.Target}, e.Live, u.members[i].Weight)
