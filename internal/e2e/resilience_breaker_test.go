@@ -57,6 +57,44 @@ circuit_breaker:
 	}
 }
 
+// When the breakers of all servers are open, requests are refused at once.
+func allBroken(t *testing.T, table *figuresTable) {
+	f := newFleet(t, 2)
+	g, _ := start(t, fleetDocument(f, `
+outlier_detection: {enabled: false}
+circuit_breaker: {server: {consecutive_failures: 5, open_for: 1500ms, ramp: 0s}}
+`, ""))
+	l := testkit.StartLoad(t, usualTraffic(g))
+	l.Run(200 * time.Millisecond)
+	for _, s := range f {
+		s.behave(t, "status=500")
+	}
+	noticed := f[0].waitState(t, g, "broken")
+	f[1].waitState(t, g, "broken")
+	opened := l.Now()
+	wantCode(t, testkit.Get(t, g.Addr, "/plain"), 503, "circuit_open")
+	open := l.Run(300 * time.Millisecond)
+	if l.Now()-opened > time.Second {
+		t.Fatal("the machine is too slow to see what open breakers do")
+	}
+	for _, s := range f {
+		s.behave(t, "")
+	}
+	healed := l.Now()
+	back := f[0].waitAnswering(t, l, healed)
+	for _, s := range f {
+		s.waitState(t, g, "up")
+	}
+	wantNoneLost(t, l.Run(200*time.Millisecond))
+	l.Stop()
+	table.add(t, scenarioFigures{"the breakers of all servers open", open, none, noticed, back, "503 circuit_open meanwhile"})
+	if n := len(open.Where(func(s *testkit.Sample) bool { return s.Status == 503 && s.Instance == "" })); n != len(open) {
+		t.Errorf("%d of %d requests were answered 503 by the gateway, want all: %v", n, len(open), open.Outcomes())
+	}
+	wantWithin(t, "the answer of open breakers", open.Percentile(99), 50*time.Millisecond)
+	wantWithin(t, "coming back", back, 2500*time.Millisecond)
+}
+
 // An upstream whose circuit breaker is open is answered for at once: with an
 // error, or by the fallback.
 func upstreamBreaker(t *testing.T, table *figuresTable) {

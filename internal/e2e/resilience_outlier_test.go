@@ -122,7 +122,7 @@ outlier_detection: {observe_only: true, consecutive_gateway_errors: 0, base_ejec
 // When every server fails its check, the check is not believed, unless told so.
 func allUnhealthy(t *testing.T, table *figuresTable) {
 	f := newFleet(t, 3)
-	g, path := start(t, fleetDocument(f, checkedOften, ""))
+	g, path := start(t, fleetDocument(f, "balance: {algorithm: round_robin}\n"+checkedOften, ""))
 	l := testkit.StartLoad(t, usualTraffic(g))
 	l.Run(300 * time.Millisecond)
 	began := time.Now()

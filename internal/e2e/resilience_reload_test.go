@@ -65,6 +65,40 @@ func reloadedOptions(t *testing.T, table *figuresTable) {
 	}
 }
 
+// What keeps a server out of service goes with the option that did it, and comes
+// with it: requests get to a sick server only while nothing forbids it.
+func reloadedWhileOut(t *testing.T, table *figuresTable) {
+	f := newFleet(t, 3)
+	const never = "balance: {algorithm: round_robin}\noutlier_detection: {enabled: false}\n"
+	g, path := start(t, fleetDocument(f, never, ""))
+	l := testkit.StartLoad(t, usualTraffic(g))
+	f[2].behave(t, "status=500")
+	f[2].setHealthy(t, false)
+	var slowest time.Duration
+	for _, c := range []struct{ state, option string }{
+		{"ejected", "balance: {algorithm: round_robin}\noutlier_detection: {consecutive_5xx: 5}"},
+		{"down", never + checkedOften},
+		{"broken", never + "circuit_breaker: {server: {consecutive_failures: 5}}"},
+		{"ejected", "balance: {algorithm: round_robin}\noutlier_detection: {consecutive_5xx: 5, interval: 1s}"},
+	} {
+		testkit.ReplaceFile(t, path, fleetDocument(f, c.option, ""))
+		reload(t, g)
+		slowest = max(slowest, f[2].waitState(t, g, c.state))
+		wantShare(t, l.Run(200*time.Millisecond), "c", 0, 0)
+		testkit.ReplaceFile(t, path, fleetDocument(f, never, ""))
+		reload(t, g)
+		if state := f[2].view(t, g).State; state != "up" {
+			t.Errorf("%s: %s once nothing keeps the server out", c.state, state)
+		}
+		wantShare(t, l.Run(200*time.Millisecond), "c", 0.30, 0.37)
+	}
+	all := l.Stop()
+	table.add(t, scenarioFigures{"reloads that take out and let in one of three", all, none, slowest, 0, "by ejection, health checks and a breaker; the server answers 500"})
+	if n := len(all.Lost()) - len(all.Of("c")); n > 0 {
+		t.Errorf("%d requests lost that the sick server never had", n)
+	}
+}
+
 // A gateway is ready only while what it requires is.
 func requiredUpstream(t *testing.T, table *figuresTable) {
 	f := newFleet(t, 2)
