@@ -29,9 +29,9 @@ func TestSamples(t *testing.T) {
 	if n := len(s.Between(10*time.Millisecond, 20*time.Millisecond)); n != 10 {
 		t.Errorf("%d within 10 ms, want 10", n)
 	}
-	for p, want := range map[float64]time.Duration{0: 1, 50: 51, 99: 100, 100: 100} {
-		if got := s.Percentile(p); got != want*time.Second {
-			t.Errorf("percentile %v is %v, want %v", p, got, want*time.Second)
+	for p, want := range map[float64]time.Duration{0: time.Second, 50: 51 * time.Second, 99: 100 * time.Second, 100: 100 * time.Second} {
+		if got := s.Percentile(p); got != want {
+			t.Errorf("percentile %v is %v, want %v", p, got, want)
 		}
 	}
 	if o := s.Outcomes(); o["200"] != 85 || o["503"] != 10 || o["reset"] != 5 {
