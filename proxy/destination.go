@@ -7,6 +7,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/salgue441/velocity/balancer/breaker"
+	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy/transform"
 	"github.com/salgue441/velocity/proxy/upstream"
 )
@@ -100,7 +101,9 @@ func (x *Exchange) enterUpstream() bool {
 		a.leave(x.server.nanos(time.Now()))
 		return x.refuse(x.entryError(err))
 	}
-	a.entry = entry
+	if a.entry = entry; entry != (upstream.Entry{}) {
+		a.begun = x.server.nanos(time.Now()) // what it waited is not the upstream's latency
+	}
 	return true
 }
 
@@ -179,6 +182,9 @@ func (x *Exchange) fallBack() (answered bool) {
 		}
 	}
 	x.Route.Metrics.FellBack(x.shard())
+	if x.Err.Limit != telemetry.NoLimit {
+		x.server.metrics.Limited(x.Err.Limit) // the error is about to be forgotten
+	}
 	x.held.upstream.leave(x.server.nanos(time.Now()))
 	x.Err, x.endpoint, x.bound = nil, nil, nil
 	x.reply = upstream.Reply{}

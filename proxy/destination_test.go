@@ -182,7 +182,9 @@ func TestSticky(t *testing.T) {
 	s := newSite(t, "upstream u $1 $2 $3\nroute r /* upstream=u", list[0].url, list[1].url, list[2].url)
 	state := s.balance("u", balancer.Settings{Algorithm: balancer.RoundRobin})
 	s.routes["r"].Sticky = &Sticky{Name: "srv", Attributes: "; Path=/; HttpOnly"}
-	with := func(cookie string) string { return "GET / HTTP/1.1\r\nHost: h\r\nCookie: x=1; srv=" + cookie + "\r\n\r\n" }
+	with := func(cookie string) string {
+		return "GET / HTTP/1.1\r\nHost: h\r\nCookie: x=1; srv=" + cookie + "\r\n\r\n"
+	}
 
 	cookie := s.wantAnswer("first", plainRequest, 200, "")
 	if cookie != "srv=a; Path=/; HttpOnly" && cookie != "srv=b; Path=/; HttpOnly" && cookie != "srv=c; Path=/; HttpOnly" {
@@ -285,5 +287,39 @@ func TestAdaptiveLimit(t *testing.T) {
 	s.settle(3)
 	if n := u.Adaptive().InFlight(); n != 0 || u.Entered() != 0 {
 		t.Errorf("%d are left in the adaptive limit, %d in the other", n, u.Entered())
+	}
+}
+
+// What a request waited in the queue is not the latency of the upstream.
+func TestQueueIsNoLatency(t *testing.T) {
+	release := make(chan struct{})
+	b := newBackend(t, func(p *peer) {
+		for {
+			if _, ok := p.request(); !ok {
+				return
+			}
+			<-release
+			p.reply("ok")
+		}
+	})
+	s := newSite(t, "upstream u $1\nroute r /* upstream=u", b.url)
+	u := s.upstreams["u"]
+	u.SetLimits(upstream.Limits{MaxInFlight: 1, QueueSize: 1})
+	slow := breaker.New(breaker.Settings{LatencyLimit: 100 * time.Millisecond}, nil)
+	first, second := s.dial(), s.dial()
+	first.send(plainRequest)
+	waitUntil(t, "the first is in flight", func() bool { return u.Entered() == 1 })
+	u.Breaker.Store(slow) // for the second alone
+	began := time.Now()
+	second.send(plainRequest)
+	waitUntil(t, "the second waits", func() bool { return u.Waiting() == 1 && time.Since(began) > 200*time.Millisecond })
+	close(release)
+	for _, c := range []*client{first, second} {
+		if status, _, _ := c.response(); status != 200 {
+			t.Errorf("status %d", status)
+		}
+	}
+	if got := slow.Status(s.proxy.Now()); got.Requests != 1 || got.Slow != 0 {
+		t.Errorf("%d requests, of which %d are slow", got.Requests, got.Slow)
 	}
 }

@@ -106,7 +106,7 @@ var families = [...]family{
 	breakerOpened:       {"velocity_circuit_breaker_opened_total", "counter", "upstream, endpoint", "Times that the breaker opened."},
 	upstreamPanic:       {"velocity_upstream_panic", "gauge", "upstream", "1 while health is disregarded because too few endpoints are healthy, else 0."},
 	upstreamQueue:       {"velocity_upstream_queue_length", "gauge", "upstream", "Requests that wait to be let in."},
-	upstreamConcurrency: {"velocity_upstream_concurrency", "gauge", "upstream", "Requests that have been let in and are not finished."},
+	upstreamConcurrency: {"velocity_upstream_concurrency", "gauge", "upstream", "Attempts in flight over all endpoints."},
 	upstreamLimit:       {"velocity_upstream_concurrency_limit", "gauge", "upstream", "The limit on these that follows the latency. Absent without adaptive concurrency."},
 	upstreamRejected:    {"velocity_upstream_concurrency_rejected_total", "counter", "upstream", "Requests that this limit kept out. Absent without adaptive concurrency."},
 	upstreamEjections:   {"velocity_upstream_ejections_total", "counter", "upstream, cause, enforced", "Endpoints found to be outliers: taken out of rotation, or left in it by the settings or because too many were out (enforced is false)."},
