@@ -179,16 +179,13 @@ func (e *Endpoint) Available() bool { return e.state.Load()&maskFlags == flagUp 
 // keeps requests away.
 func (e *Endpoint) Keeps() bool { return e.state.Load()&maskFlags&^flagDrained == flagUp }
 
-// shareOf is the weight that a pick may count on: 0 if the endpoint must not be
-// picked. Only the flags that matter are looked at: all of maskFlags, or in a
-// panic those that are not of maskHealth.
+// shareOf is the weight that a pick may count on, in 1/FullRamp so that the ramp
+// shows in a weight of 1 too: 0 if the endpoint must not be picked. Only the
+// flags that matter are looked at: all of maskFlags, or in a panic those that are
+// not of maskHealth.
 func shareOf(state, matters uint64) uint64 {
 	if (state^flagUp)&matters != 0 {
 		return 0
 	}
-	weight := state & maskWeight
-	if weight == 0 || state&maskRamp == FullRamp<<shiftRamp {
-		return weight
-	}
-	return max(1, weight*(state&maskRamp>>shiftRamp)/FullRamp)
+	return (state & maskWeight) * (state & maskRamp >> shiftRamp)
 }

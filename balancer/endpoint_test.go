@@ -53,7 +53,7 @@ func TestEndpointKeptAway(t *testing.T) {
 			t.Errorf("%s: available %v, share %d, weight %d, ramp %d", name, e.Available(), shareOf(e.state.Load(), maskFlags), e.Weight(), e.Ramp())
 		}
 		change(e, false)
-		if !e.Available() || shareOf(e.state.Load(), maskFlags) != 8 {
+		if !e.Available() || shareOf(e.state.Load(), maskFlags) != 8*FullRamp {
 			t.Errorf("no longer %s: available %v, share %d", name, e.Available(), shareOf(e.state.Load(), maskFlags))
 		}
 	}
@@ -64,7 +64,15 @@ func TestEndpointRamp(t *testing.T) {
 	for _, c := range []struct {
 		weight, ramp int
 		share        uint64
-	}{{100, FullRamp, 100}, {100, FullRamp / 2, 50}, {100, 0, 1}, {1, 1, 1}, {0, FullRamp / 2, 0}, {MaxWeight, 1000, MaxWeight}} {
+	}{
+		{100, FullRamp, 100 * FullRamp},
+		{100, FullRamp / 2, 50 * FullRamp},
+		{100, 0, 100},
+		{1, 1, 1},
+		{1, FullRamp / 4, FullRamp / 4},
+		{0, FullRamp / 2, 0},
+		{MaxWeight, 1000, MaxWeight * FullRamp},
+	} {
 		e.SetWeight(c.weight)
 		e.SetRamp(c.ramp)
 		if shareOf(e.state.Load(), maskFlags) != c.share {

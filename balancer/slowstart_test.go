@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,6 +108,25 @@ func TestRampsStop(t *testing.T) {
 		r.Start(c, s)
 		if c.Ramp() != FullRamp || r.looping {
 			t.Errorf("started after Close: ramp %d, looping %v", c.Ramp(), r.looping)
+		}
+	})
+}
+
+// TestPickWarming: a ramp shows in the least weight too. A quarter of a share is
+// one part to the four of each of the others; consistent hashes give a quarter
+// of the keys.
+func TestPickWarming(t *testing.T) {
+	forWeighted(t, func(t *testing.T, algorithm string) {
+		want := []int{4, 4, 1}
+		if strings.HasPrefix(algorithm, Ring) || strings.HasPrefix(algorithm, Maglev) {
+			want = []int{11, 11, 2}
+		}
+		for _, weight := range []int{1, 2, 100} {
+			endpoints := fleet(3, weight)
+			p := build(t, algorithm, endpoints)
+			endpoints[2].SetRamp(FullRamp / 4)
+			count(p, len(endpoints), 200) // time to see the change
+			assertShares(t, "warming", count(p, len(endpoints), 40_000), want)
 		}
 	})
 }
