@@ -19,6 +19,9 @@ import (
 type RateLimit struct {
 	// Key is what is counted separately. Empty counts all requests together.
 	Key transform.Template
+	// HideKey shows a part of the hash in place of what Key made: it may be a
+	// credential.
+	HideKey bool
 	// NetBits is how much of an IPv6 address ${client_net} keeps in Key.
 	NetBits int
 	// Seed is the secret of the hash of keys. Gateways that share counts share it.
@@ -105,6 +108,10 @@ func (l *RateLimit) Enter(x *Exchange) Verdict {
 		x.netBits = 0
 		q.request.Label = x.arena[start:len(x.arena):len(x.arena)]
 		q.request.Key = l.HashKey(q.request.Label)
+		if l.HideKey {
+			x.arena = strconv.AppendUint(append(x.arena[:start], '#'), q.request.Key.Hi, 16)
+			q.request.Label = x.arena[start:len(x.arena):len(x.arena)]
+		}
 	}
 	if q.plan.Held != nil {
 		var d limiter.Decision

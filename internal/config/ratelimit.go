@@ -165,6 +165,10 @@ func (r *RateLimit) All() []LimitRule {
 	return []LimitRule{{Name: "default", Requests: r.Requests, Window: r.Window, Algorithm: r.Algorithm, Burst: r.Burst, Timezone: "UTC"}}
 }
 
+// KeyIsSensitive reports whether what Key makes may be a credential, by the names of
+// its variables.
+func (r *RateLimit) KeyIsSensitive() bool { return isSensitive(string(r.Key)) }
+
 // DefaultRateLimit is the limit of a plugin without settings.
 func (c *Config) DefaultRateLimit() *RateLimit {
 	r := c.defaultRateLimit

@@ -42,7 +42,7 @@ type plannedLimit struct {
 // continued with their counts.
 func (b *builder) buildLimit(name string, c *config.RateLimit) (*proxy.RateLimit, error) {
 	l := &proxy.RateLimit{
-		NetBits: c.IPv6Prefix, Seed: b.seed(),
+		HideKey: c.KeyIsSensitive(), NetBits: c.IPv6Prefix, Seed: b.seed(),
 		Cost: 1, CostField: []byte(textproto.CanonicalMIMEHeaderKey(c.CostHeader)),
 		Refusal: proxy.ErrRateLimited, Standard: c.Headers, Legacy: c.LegacyHeaders,
 		MaxWait: time.Duration(c.MaxWait), MaxWaiting: c.MaxWaiting,

@@ -52,6 +52,22 @@ func TestLimitsOverReloads(t *testing.T) {
 	}
 }
 
+// What may be a credential shows nowhere.
+func TestLimitHidesCredentials(t *testing.T) {
+	g := run(t, limiting(`{requests: 1, window: 1h, key: "${header.X-Api-Key}"}`))
+	for range 3 {
+		c := testkit.Dial(t, g.addr)
+		c.Send(t, "GET /a HTTP/1.1\r\nHost: h\r\nX-Api-Key: secret-key\r\n\r\n")
+		c.Receive(t, "GET")
+	}
+	if top := g.RateLimits()[0].TopRefused; len(top) != 1 || !strings.HasPrefix(top[0].Key, "#") || strings.Contains(top[0].Key, "secret") {
+		t.Errorf("top refused: %+v", top)
+	}
+	if s, err := g.RateLimitKey("route:a", "", "secret-key"); err != nil || s.Rules[0].Remaining != 0 {
+		t.Errorf("RateLimitKey: %+v, %v", s, err)
+	}
+}
+
 // The plugin limits all routes that have no limit of their own together.
 func TestLimiterPlugin(t *testing.T) {
 	g := run(t, settings+`plugins: [{name: rate-limiter, enabled: true, config: {requests: 3, window: 1h}}]
