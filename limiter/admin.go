@@ -8,7 +8,7 @@ func (l *Limiter) Read(k Key, now Instant) ([]Decision, bool) {
 	if k == (Key{}) {
 		h := l.store.hot(&l.store.whole, l.plan)
 		var decisions []Decision
-		h.change(l.plan, now, func() { decisions = l.plan.read(h.account, now) })
+		h.change(l.plan, now, func() { decisions = l.plan.read(h.account, now, h.shares) })
 		return decisions, true
 	}
 	p := l.store.table.part(k)
@@ -17,22 +17,22 @@ func (l *Limiter) Read(k Key, now Instant) ([]Decision, bool) {
 	i, ok := p.findLocked(k)
 	if !ok {
 		a := newAccount(l.plan)
-		l.plan.advance(a, now, 0)
-		return l.plan.read(a, now), false
+		l.plan.advance(a, now, 0, nil)
+		return l.plan.read(a, now, nil), false
 	}
 	a := p.account(i)
-	l.plan.advance(a, now, 0)
-	return l.plan.read(a, now), true
+	l.plan.advance(a, now, 0, p.shares)
+	return l.plan.read(a, now, p.shares), true
 }
 
 // read describes each rule by itself.
-func (p *plan) read(a account, now Instant) []Decision {
+func (p *plan) read(a account, now Instant, w *shares) []Decision {
 	decisions := make([]Decision, len(p.counters))
 	for i := range decisions {
 		r, c := &p.counters[i], &a.cells[i]
-		d := Decision{Rule: i, Limit: r.limit, Remaining: r.available(c, now), Allowed: true}
+		d := Decision{Rule: i, Limit: r.limit, Remaining: w.worth(r, i, r.available(c, now)), Allowed: true}
 		if d.Remaining < 1 {
-			d.Allowed, d.RetryAfter = false, until(now.Mono, r.retryAt(c, a.part(r), now, 1))
+			d.Allowed, d.RetryAfter = false, until(now.Mono, w.retryAt(r, i, c, a.part(r), now, 1))
 		}
 		if !p.concurrent {
 			d.Reset = until(now.Mono, r.resetAt(c, a.part(r), now))
