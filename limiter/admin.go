@@ -10,7 +10,7 @@ func (l *Limiter) Read(k Key, now Instant) ([]Decision, bool) { return l.AppendR
 func (l *Limiter) AppendRead(dst []Decision, k Key, now Instant) ([]Decision, bool) {
 	if k == (Key{}) {
 		h := l.store.hot(&l.store.whole, l.plan)
-		h.change(l.plan, now, func() { dst = l.plan.appendRead(dst, h.account, now) })
+		h.change(l.plan, now, func() { dst = l.plan.appendRead(dst, h.account, now, h.shares) })
 		return dst, true
 	}
 	p := l.store.table.part(k)
@@ -19,21 +19,21 @@ func (l *Limiter) AppendRead(dst []Decision, k Key, now Instant) ([]Decision, bo
 	i, ok := p.findLocked(k)
 	if !ok {
 		a := newAccount(l.plan)
-		l.plan.advance(a, now, 0)
-		return l.plan.appendRead(dst, a, now), false
+		l.plan.advance(a, now, 0, nil)
+		return l.plan.appendRead(dst, a, now, nil), false
 	}
 	a := p.account(i)
-	l.plan.advance(a, now, 0)
-	return l.plan.appendRead(dst, a, now), true
+	l.plan.advance(a, now, 0, p.shares)
+	return l.plan.appendRead(dst, a, now, p.shares), true
 }
 
 // appendRead describes each rule by itself.
-func (p *plan) appendRead(dst []Decision, a account, now Instant) []Decision {
+func (p *plan) appendRead(dst []Decision, a account, now Instant, w *shares) []Decision {
 	for i := range p.counters {
 		r, c := &p.counters[i], &a.cells[i]
-		d := Decision{Rule: i, Limit: r.limit, Remaining: r.available(c, now), Allowed: true}
+		d := Decision{Rule: i, Limit: r.limit, Remaining: w.worth(r, i, r.available(c, now)), Allowed: true}
 		if d.Remaining < 1 {
-			d.Allowed, d.RetryAfter = false, until(now.Mono, r.retryAt(c, a.part(r), now, 1))
+			d.Allowed, d.RetryAfter = false, until(now.Mono, w.retryAt(r, i, c, a.part(r), now, 1))
 		}
 		if !p.concurrent {
 			d.Reset = until(now.Mono, r.resetAt(c, a.part(r), now))

@@ -78,7 +78,7 @@ func (c *calendar) start(year int, month time.Month, day, n int) int64 {
 
 func (r *counter) advanceCalendar(c *cell, wall int64) {
 	if s := r.calendar.at(wall); s.start > c.at {
-		c.at, c.level = s.start, 0
+		c.at, c.level, c.spent = s.start, 0, 0
 	}
 }
 

@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,7 +12,7 @@ type cell struct {
 	level int64 // what is taken: parts of a bucket, units of anything else
 	at    int64 // bucket: tick of level; window: its start; log: ring index of the oldest
 	prev  int64 // sliding window: units of the window before
-	_     int64 // a key with one rule fills a cache line
+	spent int64 // as level, what was taken here and has not been told: see exchange.go
 }
 
 // maxLevel bounds what can be owed, so that no sum of levels overflows.
@@ -38,17 +39,17 @@ type counter struct {
 	rate
 	kind     kind
 	observe  bool
-	slack    bool  // see hot
-	limit    int64 // most units at once
-	window   int64 // ns
-	base     int64 // to be added to monotonic time so that windows start on Unix time
+	slack    bool          // see hot
+	limit    int64         // most units at once
+	window   int64         // ns
+	base     *atomic.Int64 // to be added to monotonic time so that windows start on Unix time
 	calendar *calendar
 	logFrom  int // this rule's part of an entry's log
 	logTo    int
 }
 
-func newCounter(r Rule, start Instant) (counter, error) {
-	c := counter{observe: r.Observe, limit: r.Limit, window: int64(r.Window), base: start.Wall - max(start.Mono, 0)}
+func newCounter(r Rule, base *atomic.Int64) (counter, error) {
+	c := counter{observe: r.Observe, limit: r.Limit, window: int64(r.Window), base: base}
 	var err error
 	switch r.Algorithm {
 	case TokenBucket, GCRA:
@@ -104,47 +105,52 @@ func (r *counter) available(c *cell, at Instant) int64 {
 	return r.limit - c.level
 }
 
-// charge takes n units, 0 or more, whether they are left or not.
-func (r *counter) charge(c *cell, log []int64, at Instant, n int64) {
+// charge takes n units, 0 or more, whether they are left or not, at their price.
+func (r *counter) charge(c *cell, log []int64, at Instant, n, price int64) {
 	if r.limit == 0 {
 		return // nothing is ever left, so there is nothing to count
 	}
 	switch r.kind {
 	case kindBucket:
-		c.level = add(c.level, r.parts(n))
+		c.level = add(c.level, r.parts(price))
+		c.spent = add(c.spent, r.parts(n))
 	case kindLog:
-		r.chargeLog(c, log, at.Mono, n)
+		r.chargeLog(c, log, at.Mono, price)
 	default:
-		c.level = add(c.level, n)
+		c.level = add(c.level, price)
+		c.spent = add(c.spent, n)
 	}
 }
 
 // giveBack undoes a charge of n units of which nothing has come back yet.
-func (r *counter) giveBack(c *cell, n int64) {
-	c.level = max(0, c.level-r.parts(n))
+func (r *counter) giveBack(c *cell, n, price int64) {
+	c.level = max(0, c.level-r.parts(price))
+	c.spent = max(-maxLevel, c.spent-r.parts(n))
 }
 
 // refund undoes a charge of n units that was made at the moment since, as far as
 // they have not come back by themselves: what flowed into a bucket meanwhile would
 // otherwise be there twice, and a window that has ended owes nothing.
-func (r *counter) refund(c *cell, log []int64, since, at Instant, n int64) {
+func (r *counter) refund(c *cell, log []int64, since, at Instant, n, price int64) {
 	switch r.kind {
 	case kindBucket:
-		c.level = max(0, c.level-max(0, r.parts(n)-r.filled(since.Mono, at.Mono)))
+		flowed := r.filled(since.Mono, at.Mono)
+		c.level = max(0, c.level-max(0, r.parts(price)-flowed))
+		c.spent = max(-maxLevel, c.spent-max(0, r.parts(n)-flowed))
 	case kindSliding:
-		r.refundSliding(c, since.Mono, n)
+		r.refundSliding(c, since.Mono, n, price)
 	case kindLog:
-		r.refundLog(c, log, since.Mono, n)
+		r.refundLog(c, log, since.Mono, price)
 	case kindFixed:
 		if r.same(c.at, since.Mono) {
-			r.giveBack(c, n)
+			r.giveBack(c, n, price)
 		}
 	case kindCalendar:
 		if since.Wall >= c.at {
-			r.giveBack(c, n)
+			r.giveBack(c, n, price)
 		}
 	case kindConcurrency:
-		r.giveBack(c, n)
+		r.giveBack(c, n, price)
 	}
 }
 

@@ -37,6 +37,6 @@ func (p *part) oldestIdleLocked(pl *plan, at Instant) (int, bool) {
 // idleAtLocked is when the ith record is idle if nobody uses it.
 func (p *part) idleAtLocked(pl *plan, i int, at Instant) int64 {
 	a := p.account(i)
-	pl.advance(a, at, 0)
+	pl.advance(a, at, 0, p.shares)
 	return pl.idleAt(a, at)
 }

@@ -53,10 +53,12 @@ type hot struct {
 
 	mu          sync.Mutex
 	account     account
+	shares      *shares
 	outstanding int64
+	told        int64 // see exchange.go
 	began       int64 // when the shards were last all empty
 	counts      counts
-	_           [32]byte
+	_           [16]byte
 }
 
 // hotShard has two cache lines of its own: neighbours are fetched in pairs.
@@ -98,12 +100,12 @@ const (
 	stepRelease
 )
 
-func newHot(p *plan, shards int) *hot {
+func newHot(p *plan, shards int, w *shares) *hot {
 	n := 1
 	for n < shards && n < 256 {
 		n *= 2
 	}
-	h := &hot{shards: make([]hotShard, n), account: newAccount(p)}
+	h := &hot{shards: make([]hotShard, n), account: newAccount(p), shares: w}
 	if p.concurrent {
 		h.view.horizon.Store(never)
 		h.view.horizonWall.Store(never)

@@ -11,18 +11,18 @@ func (h *hot) visit(p *plan, s *hotShard, r *Request, d *Decision) bool {
 	h.mu.Lock()
 	h.settleLocked(p, r.At)
 	n := max(r.Cost, 1)
-	short, observed := p.short(h.account, r.At, n)
+	short, observed := p.short(h.account, r.At, n, h.shares)
 	if short != 0 && h.mayHoldLocked(p) {
 		h.collectLocked(p, r.At)
-		short, observed = p.short(h.account, r.At, n)
+		short, observed = p.short(h.account, r.At, n, h.shares)
 	}
 	r.spared = observed
 	refusing := short &^ observed
 	if refusing == 0 {
-		p.charge(h.account, r.At, max(r.Cost, 0), observed)
+		p.charge(h.account, r.At, max(r.Cost, 0), observed, h.shares)
 		h.counts.admit(observed)
 	}
-	p.describe(h.account, r.At, n, refusing, d)
+	p.describe(h.account, r.At, n, refusing, d, h.shares)
 	if refusing != 0 {
 		h.counts.refuse(d.Rule)
 	}
@@ -47,12 +47,12 @@ func (h *hot) settleLocked(p *plan, at Instant) {
 		for i := range p.counters {
 			if c := &p.counters[i]; c.kind == kindBucket {
 				level := h.account.cells[i].level
-				c.advanceBucket(&h.account.cells[i], before, min(c.parts(h.outstanding), level))
+				c.advanceBucket(&h.account.cells[i], before, min(c.parts(h.shares.price(c, i, h.outstanding)), level))
 			}
 		}
 		h.collectLocked(p, at)
 	}
-	p.advance(h.account, at, h.outstanding)
+	p.advance(h.account, at, h.outstanding, h.shares)
 }
 
 // expiredLocked reports whether a window ends or the shards have reached the horizon.
@@ -82,7 +82,7 @@ func (h *hot) collectLocked(p *plan, at Instant) {
 					break
 				}
 				if s.word.CompareAndSwap(word, s.seen) {
-					p.giveBack(h.account, int64(word&unitsMask))
+					p.giveBack(h.account, int64(word&unitsMask), h.shares)
 					break
 				}
 			}
@@ -112,19 +112,20 @@ func (h *hot) unchangedLocked() bool {
 // parent, so that the batches shrink as the end comes near and few have to be
 // collected.
 func (h *hot) grantLocked(p *plan, s *hotShard, at Instant) {
-	if p.logSize > 0 {
-		return // a log knows when each unit was used
+	if p.logSize > 0 || h.shares.failing() {
+		return // a log knows when each unit was used, and without a limit there is nothing to grant
 	}
 	// Visits that take nothing from the shard must not fill it up.
 	n := maxBatch - int64(s.word.Load()&unitsMask)
 	for i := range p.counters {
-		n = min(n, p.counters[i].available(&h.account.cells[i], at)/int64(2*len(h.shards)))
+		r := &p.counters[i]
+		n = min(n, h.shares.worth(r, i, r.available(&h.account.cells[i], at))/int64(2*len(h.shards)))
 	}
 	if n <= 0 {
 		return
 	}
 	h.horizonLocked(p, at)
-	p.charge(h.account, at, n, 0)
+	p.charge(h.account, at, n, 0, h.shares)
 	h.outstanding += n
 	h.view.remaining.Add(-n)
 	h.at(stepPut)
@@ -141,7 +142,7 @@ func (h *hot) horizonLocked(p *plan, at Instant) {
 		r, c := &p.counters[i], &h.account.cells[i]
 		switch r.kind {
 		case kindBucket:
-			t := r.drainedAt(c, r.parts(h.outstanding))
+			t := r.drainedAt(c, r.parts(h.shares.price(r, i, h.outstanding)))
 			if r.slack {
 				t = max(t, h.began+slack)
 			}
@@ -174,8 +175,8 @@ func (h *hot) emptyUntilLocked(p *plan, at Instant) int64 {
 	empty := int64(0)
 	for i := range p.counters {
 		r, c := &p.counters[i], &h.account.cells[i]
-		if !r.observe && r.available(c, at) < 1 {
-			empty = max(empty, r.retryAt(c, h.account.part(r), at, 1))
+		if !r.observe && r.available(c, at) < h.shares.need(r, i, 1) {
+			empty = max(empty, h.shares.retryAt(r, i, c, h.account.part(r), at, 1))
 		}
 	}
 	if p.calendars {
@@ -209,12 +210,12 @@ func (h *hot) charge(p *plan, r *Request, n int64, now Instant) {
 	if _, ok := h.take(h.shard(r.Shard), n, now); ok {
 		return
 	}
-	h.change(p, now, func() { p.charge(h.account, now, n, 0) })
+	h.change(p, now, func() { p.charge(h.account, now, n, 0, h.shares) })
 }
 
 // refund gives back what is still worth something of n units.
 func (h *hot) refund(p *plan, r *Request, n int64, now Instant) {
-	h.change(p, now, func() { p.refund(h.account, r.At, now, n, r.spared) })
+	h.change(p, now, func() { p.refund(h.account, r.At, now, n, r.spared, h.shares) })
 }
 
 // release gives back n held units of Concurrency, where the next request on this
@@ -238,12 +239,17 @@ func (h *hot) change(p *plan, now Instant, do func()) {
 		h.collectLocked(p, now)
 	}
 	do()
-	var d Decision
-	short, observed := p.short(h.account, now, 1)
-	p.describe(h.account, now, 1, short&^observed, &d)
-	h.publishLocked(p, now, &d, 1)
+	h.announceLocked(p, now)
 	h.at(stepUnlock)
 	h.mu.Unlock()
+}
+
+// announceLocked publishes the state of the parent, which has been changed.
+func (h *hot) announceLocked(p *plan, now Instant) {
+	var d Decision
+	short, observed := p.short(h.account, now, 1, h.shares)
+	p.describe(h.account, now, 1, short&^observed, &d, h.shares)
+	h.publishLocked(p, now, &d, 1)
 }
 
 func (h *hot) addTo(s *Stats) {

@@ -261,7 +261,7 @@ func prepared(t *testing.T, rules []Rule, prepare []call, threads [][]call) *wor
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{plan: p, hot: newHot(p, 2)}
+	w := &world{plan: p, hot: newHot(p, 2, nil)}
 	for _, c := range prepare {
 		var d Decision
 		if c.n < 0 {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 )
 
@@ -47,6 +48,9 @@ type Options struct {
 	// Start is the time of New. It ties monotonic to Unix time, so that fixed
 	// windows begin at the same moments on all nodes.
 	Start Instant
+	// Shared makes the limiter remember which keys have something to tell to other
+	// nodes, for AppendTaken. It costs a bit per key.
+	Shared bool
 }
 
 // Limiter applies its rules to keys. All methods are safe for concurrent use, and
@@ -64,6 +68,10 @@ type store struct {
 	// whole is for the zero Key, overflow for all keys that found the table full.
 	whole, overflow atomic.Pointer[hot]
 	shards          int
+
+	mu     sync.Mutex // held by SetShare, and to make a hot account
+	shares *shares
+	shared Share
 }
 
 // New returns a limiter. Rules are 1 to MaxRules of different names, and either all
@@ -81,7 +89,7 @@ func New(rules []Rule, opts Options) (*Limiter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build limiter: %w", err)
 	}
-	return &Limiter{plan: p, opts: opts, store: &store{table: newTable(p, opts.MaxKeys), shards: opts.Shards}}, nil
+	return &Limiter{plan: p, opts: opts, store: &store{table: newTable(p, opts.MaxKeys, opts.Shared), shards: opts.Shards}}, nil
 }
 
 func validate(rules []Rule, opts Options) error {
@@ -223,8 +231,17 @@ func (s *store) hot(where *atomic.Pointer[hot], p *plan) *hot {
 	if h := where.Load(); h != nil {
 		return h
 	}
-	where.CompareAndSwap(nil, newHot(p, s.shards))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	where.CompareAndSwap(nil, newHot(p, s.shards, s.shares))
 	return where.Load()
+}
+
+// share is what SetShare was last told.
+func (s *store) share() Share {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shared
 }
 
 // hots are those that have been used.

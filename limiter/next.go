@@ -17,9 +17,10 @@ func (l *Limiter) Next(rules []Rule, opts Options, now Instant) (*Limiter, error
 	if err != nil {
 		return nil, fmt.Errorf("reload: %w", err)
 	}
+	next.plan.useClock(l.plan)
 	from := make([]int, len(rules)) // index among the old rules, or -1
 	common := 0
-	shared := len(rules) == len(l.plan.rules) && next.opts.MaxKeys == l.opts.MaxKeys && next.opts.Shards == l.opts.Shards
+	shared := len(rules) == len(l.plan.rules) && next.opts.MaxKeys == l.opts.MaxKeys && next.opts.Shards == l.opts.Shards && next.opts.Shared == l.opts.Shared
 	for i, r := range next.plan.rules {
 		from[i] = -1
 		for j, old := range l.plan.rules {
@@ -35,6 +36,9 @@ func (l *Limiter) Next(rules []Rule, opts Options, now Instant) (*Limiter, error
 		next.store = l.store
 	} else if common > 0 && !l.plan.concurrent && !next.plan.concurrent {
 		next.inherit(l, from, now)
+	}
+	if !shared {
+		next.SetShare(l.store.share(), now)
 	}
 	return next, nil
 }
@@ -69,6 +73,7 @@ func (l *Limiter) inheritKey(k Key, old *plan, a account, from []int, used int64
 	if i, ok := p.insertLocked(l.store.table, l.plan, k, now); ok {
 		*p.used(i) = used
 		l.plan.copy(p.account(i), old, a, from)
+		p.dirty.set(i)
 	}
 }
 
@@ -77,6 +82,7 @@ func (p *plan) copy(to account, old *plan, a account, from []int) {
 	for i, j := range from {
 		if j >= 0 {
 			to.cells[i] = a.cells[j]
+			a.cells[j].spent = 0 // the new one tells it
 			copy(to.part(&p.counters[i]), a.part(&old.counters[j]))
 		}
 	}

@@ -1,6 +1,9 @@
 package limiter
 
-import "math"
+import (
+	"math"
+	"sync/atomic"
+)
 
 // plan is the rules of a limiter, compiled. It is immutable.
 type plan struct {
@@ -9,12 +12,14 @@ type plan struct {
 	logSize    int  // times per key
 	concurrent bool // all rules are Concurrency, or none is
 	calendars  bool
+	base       *atomic.Int64 // Unix time at monotonic 0: see SetClock
 }
 
 func compile(rules []Rule, start Instant) (*plan, error) {
-	p := &plan{rules: rules, counters: make([]counter, len(rules))}
+	p := &plan{rules: rules, counters: make([]counter, len(rules)), base: new(atomic.Int64)}
+	p.base.Store(start.Wall - max(start.Mono, 0))
 	for i, r := range rules {
-		c, err := newCounter(r, start)
+		c, err := newCounter(r, p.base)
 		if err != nil {
 			return nil, err
 		}
@@ -57,12 +62,12 @@ func (s set) has(i int) bool { return s>>i&1 != 0 }
 // advance brings an account to the present. outstanding is how many of the units that
 // were charged nobody has used yet: a bucket with them would be full below its
 // capacity.
-func (p *plan) advance(a account, at Instant, outstanding int64) {
+func (p *plan) advance(a account, at Instant, outstanding int64, w *shares) {
 	for i := range p.counters {
 		r := &p.counters[i]
 		floor := int64(0)
 		if outstanding > 0 {
-			floor = min(r.parts(outstanding), a.cells[i].level)
+			floor = min(r.parts(w.price(r, i, outstanding)), a.cells[i].level)
 		}
 		r.advance(&a.cells[i], a.part(r), at, floor)
 	}
@@ -70,9 +75,12 @@ func (p *plan) advance(a account, at Instant, outstanding int64) {
 
 // short is the rules of which fewer than n units are left, and those among them
 // that only observe.
-func (p *plan) short(a account, at Instant, n int64) (short, observed set) {
+func (p *plan) short(a account, at Instant, n int64, w *shares) (short, observed set) {
+	if w != nil && (w.deny || w.allow) {
+		return p.shortOfAll(w), 0
+	}
 	for i := range p.counters {
-		if r := &p.counters[i]; r.available(&a.cells[i], at) < n {
+		if r := &p.counters[i]; r.available(&a.cells[i], at) < w.need(r, i, n) {
 			short |= 1 << i
 			if r.observe {
 				observed |= 1 << i
@@ -82,45 +90,56 @@ func (p *plan) short(a account, at Instant, n int64) (short, observed set) {
 	return short, observed
 }
 
+// shortOfAll is all enforced rules if everything is to be refused, and else none.
+func (p *plan) shortOfAll(w *shares) (short set) {
+	for i := range p.counters {
+		if w.deny && !p.counters[i].observe {
+			short |= 1 << i
+		}
+	}
+	return short
+}
+
 // charge takes n units of every rule but those in the set.
-func (p *plan) charge(a account, at Instant, n int64, but set) {
+func (p *plan) charge(a account, at Instant, n int64, but set, w *shares) {
 	for i := range p.counters {
 		if r := &p.counters[i]; !but.has(i) {
-			r.charge(&a.cells[i], a.part(r), at, n)
+			r.charge(&a.cells[i], a.part(r), at, n, w.price(r, i, n))
 		}
 	}
 }
 
 // giveBack returns n units of every rule that were charged and not used.
-func (p *plan) giveBack(a account, n int64) {
+func (p *plan) giveBack(a account, n int64, w *shares) {
 	for i := range p.counters {
-		p.counters[i].giveBack(&a.cells[i], n)
+		r := &p.counters[i]
+		r.giveBack(&a.cells[i], n, w.price(r, i, n))
 	}
 }
 
 // refund undoes as much of a charge of n units of every rule but those in the set
 // as has not come back by itself.
-func (p *plan) refund(a account, since, at Instant, n int64, but set) {
+func (p *plan) refund(a account, since, at Instant, n int64, but set, w *shares) {
 	for i := range p.counters {
 		if r := &p.counters[i]; !but.has(i) {
-			r.refund(&a.cells[i], a.part(r), since, at, n)
+			r.refund(&a.cells[i], a.part(r), since, at, n, w.price(r, i, n))
 		}
 	}
 }
 
 // describe fills in a decision about a request that takes n units at least, after
 // what it takes has been charged. short is the enforced rules that refuse it.
-func (p *plan) describe(a account, at Instant, n int64, short set, d *Decision) {
+func (p *plan) describe(a account, at Instant, n int64, short set, d *Decision, w *shares) {
 	d.Allowed, d.RetryAfter = short == 0, 0
 	best, retry := -1, int64(math.MinInt64)
 	for i := range p.counters {
 		r, c := &p.counters[i], &a.cells[i]
 		if short == 0 {
-			if left := r.available(c, at); best < 0 || left < d.Remaining {
+			if left := w.worth(r, i, r.available(c, at)); best < 0 || left < d.Remaining {
 				best, d.Remaining = i, left
 			}
 		} else if short.has(i) {
-			if t := r.retryAt(c, a.part(r), at, n); best < 0 || t > retry {
+			if t := w.retryAt(r, i, c, a.part(r), at, n); best < 0 || t > retry {
 				best, retry = i, t
 			}
 		}
@@ -128,7 +147,7 @@ func (p *plan) describe(a account, at Instant, n int64, short set, d *Decision) 
 	r, c := &p.counters[best], &a.cells[best]
 	d.Rule, d.Limit = best, r.limit
 	if short != 0 {
-		d.RetryAfter, d.Remaining = until(at.Mono, retry), r.available(c, at)
+		d.RetryAfter, d.Remaining = until(at.Mono, retry), w.worth(r, best, r.available(c, at))
 	}
 	d.Reset = 0
 	if !p.concurrent {

@@ -46,8 +46,10 @@ type part struct {
 	cells  []cell
 	slots  uint32 // places for records, more than room so that searches are short
 	stride uint32 // cells per record
+	shares *shares
 	counts counts
 
+	dirty    bitmap // records that were charged here, nil if nobody wants to know
 	log      []int64
 	logSize  int
 	live     int
@@ -55,7 +57,7 @@ type part struct {
 	hand     int   // where the search for an idle record goes on
 	nextIdle int64 // no record becomes idle before, as far as known
 	top      top
-	_        [40]byte
+	_        [8]byte
 }
 
 // table is all parts.
@@ -65,9 +67,10 @@ type table struct {
 	logSize int
 	room    int
 	slots   int
+	shared  bool
 }
 
-func newTable(p *plan, keys int) *table {
+func newTable(p *plan, keys int, shared bool) *table {
 	parts := 1
 	for parts < mostParts && keys > parts*partKeys {
 		parts *= 2
@@ -77,7 +80,7 @@ func newTable(p *plan, keys int) *table {
 		mean := (keys + parts - 1) / parts
 		room = mean + int(math.Ceil(spareDeviations*math.Sqrt(float64(mean))))
 	}
-	return &table{parts: make([]part, parts), stride: 1 + len(p.counters), logSize: p.logSize, room: room, slots: room + room/2 + 1}
+	return &table{parts: make([]part, parts), stride: 1 + len(p.counters), logSize: p.logSize, room: room, slots: room + room/2 + 1, shared: shared}
 }
 
 // bytes is the memory of a table in which every part has been used.
@@ -96,6 +99,9 @@ func (p *part) openLocked(t *table) {
 		p.cells = make([]cell, t.slots*t.stride)
 		p.log = make([]int64, t.slots*t.logSize)
 		p.top.slots = make([]topSlot, topKeys)
+		if t.shared {
+			p.dirty = newBitmap(t.slots)
+		}
 	}
 }
 
@@ -176,12 +182,14 @@ func (p *part) removeLocked(i int) {
 		k := p.key(i)
 		if k == (Key{}) {
 			clear(p.record(gap))
+			p.dirty.clear(gap)
 			return
 		}
 		// A record may fill the gap unless its home lies behind the gap.
 		if home := p.home(k); p.distance(home, i) >= p.distance(gap, i) {
 			copy(p.record(gap), p.record(i))
 			copy(p.log[gap*p.logSize:][:p.logSize], p.log[i*p.logSize:])
+			p.dirty.move(gap, i)
 			gap = i
 		}
 	}
@@ -191,14 +199,15 @@ func (p *part) removeLocked(i int) {
 func (p *part) allowLocked(pl *plan, i int, r *Request, d *Decision) bool {
 	*p.used(i) = r.At.Mono
 	a, n := p.account(i), max(r.Cost, 1)
-	pl.advance(a, r.At, 0)
-	short, observed := pl.short(a, r.At, n)
+	pl.advance(a, r.At, 0, p.shares)
+	short, observed := pl.short(a, r.At, n, p.shares)
 	if short &^= observed; short == 0 {
-		pl.charge(a, r.At, max(r.Cost, 0), observed)
+		pl.charge(a, r.At, max(r.Cost, 0), observed, p.shares)
+		p.dirty.set(i)
 		r.spared = observed
 		p.counts.admit(observed)
 	}
-	pl.describe(a, r.At, n, short, d)
+	pl.describe(a, r.At, n, short, d, p.shares)
 	if short != 0 {
 		p.counts.refuse(d.Rule)
 		p.top.add(r.Key, r.Label)
@@ -209,11 +218,12 @@ func (p *part) allowLocked(pl *plan, i int, r *Request, d *Decision) bool {
 // chargeLocked changes what a request took.
 func (p *part) chargeLocked(pl *plan, i int, r *Request, delta int64, now Instant) {
 	a := p.account(i)
-	pl.advance(a, now, 0)
+	pl.advance(a, now, 0, p.shares)
+	p.dirty.set(i)
 	if delta > 0 {
-		pl.charge(a, now, delta, 0)
+		pl.charge(a, now, delta, 0, p.shares)
 		return
 	}
-	pl.refund(a, r.At, now, magnitude(delta), r.spared)
+	pl.refund(a, r.At, now, magnitude(delta), r.spared, p.shares)
 	p.nextIdle = 0
 }

@@ -6,7 +6,7 @@ import "math/bits"
 
 // elapsed is the time since the start of the cell's window, below 0 if the clock
 // went backward.
-func (r *counter) elapsed(start, now int64) int64 { return now + r.base - start }
+func (r *counter) elapsed(start, now int64) int64 { return now + r.base.Load() - start }
 
 // same reports whether a moment lies in the window of the given start, or, for a
 // clock that went backward, before it.
@@ -17,7 +17,7 @@ func (r *counter) same(start, now int64) bool {
 
 // startOf is the start of the window that a moment lies in.
 func (r *counter) startOf(now int64) int64 {
-	t := now + r.base
+	t := now + r.base.Load()
 	if rest := t % r.window; rest >= 0 {
 		return t - rest
 	}
@@ -25,11 +25,11 @@ func (r *counter) startOf(now int64) int64 {
 }
 
 // windowEnd is when the cell's window ends.
-func (r *counter) windowEnd(c *cell) int64 { return c.at + r.window - r.base }
+func (r *counter) windowEnd(c *cell) int64 { return c.at + r.window - r.base.Load() }
 
 func (r *counter) advanceFixed(c *cell, now int64) {
 	if r.elapsed(c.at, now) >= r.window {
-		c.at, c.level = r.startOf(now), 0
+		c.at, c.level, c.spent = r.startOf(now), 0, 0
 	}
 }
 
@@ -38,9 +38,11 @@ func (r *counter) advanceSliding(c *cell, now int64) {
 	switch {
 	case e < r.window:
 	case e-r.window < r.window:
+		// What has not been told of the previous window is told with the next.
+		c.spent = min(c.spent, c.level)
 		c.at, c.prev, c.level = c.at+r.window, c.level, 0
 	default:
-		c.at, c.prev, c.level = r.startOf(now), 0, 0
+		c.at, c.prev, c.level, c.spent = r.startOf(now), 0, 0, 0
 	}
 }
 
@@ -90,11 +92,11 @@ func (r *counter) slidingResetAt(c *cell) int64 {
 	return r.windowEnd(c)
 }
 
-func (r *counter) refundSliding(c *cell, since, n int64) {
+func (r *counter) refundSliding(c *cell, since, n, price int64) {
 	switch {
 	case r.same(c.at, since):
-		c.level = max(0, c.level-n)
+		r.giveBack(c, n, price)
 	case r.same(c.at-r.window, since):
-		c.prev = max(0, c.prev-n)
+		c.prev = max(0, c.prev-price)
 	}
 }
