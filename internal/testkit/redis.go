@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -51,7 +52,13 @@ func StartSentinel(tb testing.TB, name string, master *Redis) *Redis {
 
 func startRedis(tb testing.TB, addr string, args ...string) *Redis {
 	tb.Helper()
-	r := &Redis{Addr: addr, binary: redisBinary(tb), dir: tb.TempDir()}
+	// The path of a socket must be short.
+	dir, err := os.MkdirTemp("", "redis-")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) }) // what is left is in the temporary directory
+	r := &Redis{Addr: addr, binary: redisBinary(tb), dir: dir}
 	r.Socket = filepath.Join(r.dir, "s")
 	_, port, _ := net.SplitHostPort(addr)
 	r.args = append([]string{"--port", port, "--bind", "127.0.0.1", "--unixsocket", r.Socket, "--save", "", "--appendonly", "no", "--dir", r.dir}, args...)
