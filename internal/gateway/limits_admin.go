@@ -208,9 +208,6 @@ func limitMode(p *plan) string {
 	return admin.LimitAsync
 }
 
-// storeView is the store of the limits as management shows it, nil for none.
-func (g *Gateway) storeView() *admin.LimitStore { return nil }
-
 // observedEvery is how often what limits would have refused is logged.
 const observedEvery = 10 * time.Second
 
