@@ -21,7 +21,7 @@ import (
 func (h *handler) admit(ctx *fasthttp.RequestCtx) *problem {
 	path := string(ctx.URI().PathOriginal())
 	if path == healthPath || path == readyPath {
-		return nil // probes carry nothing, and learn nothing else
+		return nil // probes carry nothing, and learn no more than names of what is required
 	}
 	if refusal := h.admitBrowser(ctx); refusal != nil {
 		return refusal

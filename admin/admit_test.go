@@ -46,6 +46,7 @@ func TestTokenIsNeeded(t *testing.T) {
 	protected := []string{
 		"GET /admin/v1/status", "GET /admin/v1/config", "GET /admin/v1/routes", "GET /admin/v1/upstreams",
 		"GET /admin/v1/explain?url=http://a/", "POST /admin/v1/reload", "GET /metrics", "HEAD /metrics",
+		"GET /admin/v1/health", "PATCH " + first, "POST " + first + "/reset", "POST " + users + "/circuit-breaker",
 		"GET /debug/pprof/", "GET /debug/pprof/heap", "GET /debug/pprof/cmdline",
 		"OPTIONS /admin/v1/status", "DELETE /admin/v1/status", "GET /nothing", "GET //health", "GET /%68ealth", "GET /health/",
 	}

@@ -37,6 +37,8 @@ type gateway struct {
 	configErr error
 	table     []Route
 	groups    []Upstream
+	outside   []Dependency
+	broken    error                                   // of every change
 	reloads   []func(context.Context) (Reload, error) // used up one by one
 	explained [4]any                                  // the arguments of the last Explain
 	refusal   error                                   // of Explain
@@ -67,10 +69,41 @@ func newGateway() *gateway {
 			Action: Action{Type: "forward", Upstream: "users"},
 			Phases: []string{"arrive: cors", "shape: headers", "forward: users"},
 		}},
-		groups: []Upstream{{Name: "users", Algorithm: "round_robin", Endpoints: []Endpoint{
-			{URL: "http://127.0.0.1:3000", Weight: 100, Up: true, Since: at(8, 0, 1), InFlight: 3, Connections: Connections{8, 5}},
-			{URL: "http://127.0.0.1:3001", Weight: 50, Since: at(8, 45, 0), Cause: "status 503"},
-		}}},
+		groups: []Upstream{{
+			Name: "users", Algorithm: "round_robin", InFlight: 3, Queue: Queue{Size: 100, MaxInFlight: 200},
+			CircuitBreaker: &CircuitBreaker{State: BreakerClosed, SharePercent: 100, Requests: 840, Failed: 12},
+			Endpoints: []Endpoint{
+				{
+					ID: "127.0.0.1:3000", URL: "http://127.0.0.1:3000", Mode: ModeEnabled, State: StateUp,
+					Weight: 100, ConfiguredWeight: 100, Up: true, Since: at(8, 0, 1), InFlight: 3, LatencyMS: 12.5,
+					Connections: Connections{8, 5},
+					Probe:       &Probe{At: at(8, 59, 58), LatencyMS: 1.25, Succeeded: 1799},
+				},
+				{
+					ID: "127.0.0.1:3001", URL: "http://127.0.0.1:3001", Mode: ModeEnabled, State: StateEjected,
+					Weight: 50, ConfiguredWeight: 50, Up: true, Since: at(8, 45, 0),
+					Ejected: &Ejection{
+						Since: at(8, 59, 50), Until: at(9, 0, 20), Cause: "consecutive_5xx", Detail: "5 in a row",
+						Times: 1, Enforced: true,
+					},
+					Probe: &Probe{At: at(8, 59, 59), LatencyMS: 2, Succeeded: 450},
+				},
+			},
+		}},
+		outside: []Dependency{
+			{Kind: KindUpstream, Name: "users", State: DependencyDegraded, Since: new(at(8, 59, 50)), Required: true, Details: map[string]any{
+				"endpoints": 2, "endpoints_up": 1,
+			}},
+			{Kind: KindRedis, Name: "127.0.0.1:6379", State: DependencyUp, Since: new(at(8, 0, 0))},
+			{
+				Kind: KindEndpoint, Name: "users/127.0.0.1:3001", State: DependencyDegraded, Since: new(at(8, 59, 50)), Error: "ejected: 5 in a row",
+				Details: map[string]any{"state": StateEjected, "in_flight": 0},
+			},
+			{
+				Kind: KindEndpoint, Name: "users/127.0.0.1:3000", State: DependencyUp, Since: new(at(8, 0, 1)),
+				Details: map[string]any{"state": StateUp, "in_flight": 3},
+			},
+		},
 		reloads: []func(context.Context) (Reload, error){
 			func(context.Context) (Reload, error) { return Reload{Changed: true, Hash: "c07d55e4"}, nil },
 			func(context.Context) (Reload, error) {
@@ -87,8 +120,92 @@ func (g *gateway) Status() Status          { return g.state }
 func (g *gateway) Config() ([]byte, error) { return []byte(g.yaml), g.configErr }
 func (g *gateway) Routes() []Route         { return g.table }
 func (g *gateway) Upstreams() []Upstream   { return g.groups }
+func (g *gateway) Dependencies() []Dependency {
+	return g.outside
+}
+
 func (g *gateway) WriteMetrics(w io.Writer) {
 	io.WriteString(w, "velocity_config_last_reload_success 1\n")
+}
+
+func (g *gateway) upstream(name string) (*Upstream, error) {
+	var known []string
+	for i := range g.groups {
+		if g.groups[i].Name == name {
+			return &g.groups[i], g.broken
+		}
+		known = append(known, g.groups[i].Name)
+	}
+	return nil, &NotFound{Kind: "upstream", Name: name, Known: known}
+}
+
+func (g *gateway) endpoint(upstream, name string) (*Endpoint, error) {
+	u, err := g.upstream(upstream)
+	if err != nil {
+		return nil, err
+	}
+	urls := make([]string, len(u.Endpoints))
+	for i := range u.Endpoints {
+		urls[i] = u.Endpoints[i].URL
+	}
+	i, err := FindEndpoint(urls, name)
+	if err != nil {
+		return nil, err
+	}
+	return &u.Endpoints[i], nil
+}
+
+func (g *gateway) SetEndpoint(upstream, endpoint string, change EndpointChange) (before, after Endpoint, err error) {
+	e, err := g.endpoint(upstream, endpoint)
+	if err != nil {
+		return before, after, err
+	}
+	before = *e
+	if change.Mode != "" {
+		e.Mode, e.State = change.Mode, change.Mode
+		e.Draining = change.Mode != ModeEnabled
+		if change.Mode == ModeEnabled {
+			e.State = StateUp
+		}
+	}
+	switch {
+	case change.ResetWeight:
+		e.Weight = e.ConfiguredWeight
+	case change.Weight != nil:
+		e.Weight = *change.Weight
+	}
+	return before, *e, nil
+}
+
+func (g *gateway) ResetEndpoint(upstream, endpoint string) (before, after Endpoint, err error) {
+	e, err := g.endpoint(upstream, endpoint)
+	if err != nil {
+		return before, after, err
+	}
+	before = *e
+	e.Ejected, e.State = nil, StateUp
+	return before, *e, nil
+}
+
+func (g *gateway) SetBreaker(upstream string, change BreakerChange) (before, after CircuitBreaker, err error) {
+	u, err := g.upstream(upstream)
+	if err != nil {
+		return before, after, err
+	}
+	if u.CircuitBreaker == nil {
+		return before, after, ErrNoBreaker
+	}
+	b := u.CircuitBreaker
+	before = *b
+	now := time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)
+	*b = CircuitBreaker{State: BreakerClosed, Since: &now, SharePercent: 100}
+	if change.Open {
+		*b = CircuitBreaker{State: BreakerOpen, Since: &now, Requests: before.Requests, Failed: before.Failed, Opened: 1, Cause: "opened by the operator"}
+		if change.For > 0 {
+			b.RetryAt = new(now.Add(change.For))
+		}
+	}
+	return before, *b, nil
 }
 
 func (g *gateway) Reload(ctx context.Context) (Reload, error) {
@@ -191,8 +308,18 @@ type answer struct {
 // replaces localhost.
 func (a *api) ask(t *testing.T, request string, headers ...string) answer {
 	t.Helper()
+	return a.tell(t, request, "", headers...)
+}
+
+// tell is ask with a body.
+func (a *api) tell(t *testing.T, request, body string, headers ...string) answer {
+	t.Helper()
 	method, target, _ := strings.Cut(request, " ")
-	req, err := http.NewRequest(method, "http://localhost"+target, nil)
+	var content io.Reader
+	if body != "" {
+		content = strings.NewReader(body)
+	}
+	req, err := http.NewRequest(method, "http://localhost"+target, content)
 	if err != nil {
 		t.Fatal(err)
 	}

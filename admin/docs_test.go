@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -79,12 +80,12 @@ func TestDocumentedCodesAreTheCodesUsed(t *testing.T) {
 // Each command in the docs is sent, and the block below it must be the answer to
 // the byte.
 func TestDocumentedExamples(t *testing.T) {
-	a := start(t, newGateway(), fullOptions(), nil)
 	example := regexp.MustCompile("(?s)```sh\n(curl [^\n]*)\n```\n(?:\n```(?:json|yaml|text)\n(.*?)```\n)?")
 	examples := example.FindAllStringSubmatch(readDocs(t), -1)
 	if len(examples) < len((&handler{options: fullOptions()}).endpoints()) {
 		t.Fatalf("%s has only %d examples", docs, len(examples))
 	}
+	a := start(t, newGateway(), fullOptions(), nil)
 	for _, m := range examples {
 		command, want := m[1], m[2]
 		req := requestOf(t, command)
@@ -109,6 +110,7 @@ func requestOf(t *testing.T, command string) *http.Request {
 	t.Helper()
 	method, target, query := http.MethodGet, "", url.Values{}
 	header := http.Header{}
+	var body io.Reader
 	words := regexp.MustCompile(`'[^']*'|"[^"]*"|\S+`).FindAllString(command, -1)[1:]
 	for i := 0; i < len(words); i++ {
 		operand := func() string {
@@ -124,6 +126,8 @@ func requestOf(t *testing.T, command string) *http.Request {
 		case "-H":
 			name, value, _ := strings.Cut(operand(), ": ")
 			header.Set(name, strings.ReplaceAll(value, "$TOKEN", token))
+		case "-d":
+			body = strings.NewReader(operand())
 		case "--data-urlencode":
 			name, value, _ := strings.Cut(operand(), "=")
 			query.Add(name, value)
@@ -134,7 +138,7 @@ func requestOf(t *testing.T, command string) *http.Request {
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
-	req, err := http.NewRequest(method, target, nil)
+	req, err := http.NewRequest(method, target, body)
 	if err != nil {
 		t.Fatalf("%s: %v", command, err)
 	}

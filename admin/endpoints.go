@@ -35,17 +35,6 @@ type (
 
 func (h *handler) health(ctx *fasthttp.RequestCtx) { h.writeDocument(ctx, state{"ok"}) }
 
-func (h *handler) ready(ctx *fasthttp.RequestCtx) {
-	switch status := h.runtime.Status(); {
-	case status.Draining:
-		h.writeProblem(ctx, newProblem(fasthttp.StatusServiceUnavailable, codeNotReady, "the gateway is draining"))
-	case !status.Ready:
-		h.writeProblem(ctx, newProblem(fasthttp.StatusServiceUnavailable, codeNotReady, "the gateway is starting"))
-	default:
-		h.writeDocument(ctx, state{"ready"})
-	}
-}
-
 func (h *handler) status(ctx *fasthttp.RequestCtx) { h.writeDocument(ctx, h.runtime.Status()) }
 
 func (h *handler) routes(ctx *fasthttp.RequestCtx) {

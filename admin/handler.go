@@ -51,7 +51,8 @@ type Options struct {
 	// ReloadTimeout bounds a reload. Zero means 30 seconds.
 	ReloadTimeout time.Duration
 
-	// Logger receives refused tokens, reloads and panics. Nil discards them.
+	// Logger receives refused tokens, reloads, changes and panics. Nil discards
+	// them.
 	Logger *zap.Logger
 
 	// Now is the clock. Nil means time.Now.
@@ -126,6 +127,10 @@ func (h *handler) endpoints() []endpoint {
 		{fasthttp.MethodGet, "/admin/v1/config", h.config},
 		{fasthttp.MethodGet, "/admin/v1/routes", h.routes},
 		{fasthttp.MethodGet, "/admin/v1/upstreams", h.upstreams},
+		{fasthttp.MethodPatch, endpointPath, h.changeEndpoint},
+		{fasthttp.MethodPost, endpointPath + "/reset", h.resetEndpoint},
+		{fasthttp.MethodPost, upstreamPath + "/circuit-breaker", h.changeBreaker},
+		{fasthttp.MethodGet, "/admin/v1/health", h.dependencies},
 		{fasthttp.MethodGet, "/admin/v1/explain", h.explain},
 		{fasthttp.MethodPost, "/admin/v1/reload", h.reload},
 	}
@@ -181,7 +186,7 @@ func compileEncoders() error {
 	err := encoder.PretouchMany([]reflect.Type{
 		reflect.TypeFor[Status](), reflect.TypeFor[routeList](), reflect.TypeFor[upstreamList](),
 		reflect.TypeFor[Reload](), reflect.TypeFor[Explanation](), reflect.TypeFor[problem](),
-		reflect.TypeFor[state](),
+		reflect.TypeFor[state](), reflect.TypeFor[Endpoint](), reflect.TypeFor[CircuitBreaker](), reflect.TypeFor[report](),
 	})
 	if err != nil {
 		return fmt.Errorf("compile encoders: %w", err)

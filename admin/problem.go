@@ -16,7 +16,14 @@ const (
 	codeOriginRefused     = "origin_refused"
 	codeTooManyFailures   = "too_many_failures"
 	codeNotFound          = "not_found"
+	codeUpstreamNotFound  = "upstream_not_found"
+	codeEndpointNotFound  = "endpoint_not_found"
 	codeMethodNotAllowed  = "method_not_allowed"
+	codeEndpointAmbiguous = "endpoint_ambiguous"
+	codeNoBreaker         = "no_circuit_breaker"
+	codeLengthRequired    = "length_required"
+	codeBodyTooLarge      = "body_too_large"
+	codeMediaType         = "unsupported_media_type"
 	codeConfigInvalid     = "config_invalid"
 	codeReloadFailed      = "reload_failed"
 	codeReloadTimeout     = "reload_timeout"
@@ -26,12 +33,14 @@ const (
 
 // problem is a problem document (RFC 9457) with a code for machines.
 type problem struct {
-	Type     string          `json:"type"`
-	Title    string          `json:"title"`
-	Status   int             `json:"status"`
-	Code     string          `json:"code"`
-	Detail   string          `json:"detail"`
-	Problems []ConfigProblem `json:"problems,omitempty"`
+	Type       string          `json:"type"`
+	Title      string          `json:"title"`
+	Status     int             `json:"status"`
+	Code       string          `json:"code"`
+	Detail     string          `json:"detail"`
+	Reasons    []string        `json:"reasons,omitempty"`    // of codeNotReady
+	Candidates []string        `json:"candidates,omitempty"` // what could have been meant
+	Problems   []ConfigProblem `json:"problems,omitempty"`
 }
 
 // newProblem returns a problem whose title is that of the status, as the type

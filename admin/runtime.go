@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"time"
@@ -23,6 +25,25 @@ type Runtime interface {
 
 	// Upstreams lists the upstreams in the order of the configuration.
 	Upstreams() []Upstream
+
+	// Dependencies lists everything that requests depend on, in any order. Kind
+	// and name together are unique.
+	Dependencies() []Dependency
+
+	// SetEndpoint changes an endpoint at once, without a reload, and returns it as
+	// it was and as it is. What was changed stays until the process ends or the
+	// endpoint is removed; a reload in which the configured weight differs from
+	// the one before ends a weight. FindEndpoint says which endpoint is meant. An
+	// error is a *NotFound or an *Ambiguous.
+	SetEndpoint(upstream, endpoint string, change EndpointChange) (before, after Endpoint, err error)
+
+	// ResetEndpoint ends an endpoint's ejection and closes its circuit breaker,
+	// where there is one or the other. Otherwise it is as SetEndpoint.
+	ResetEndpoint(upstream, endpoint string) (before, after Endpoint, err error)
+
+	// SetBreaker opens or closes an upstream's own circuit breaker, and returns it
+	// as it was and as it is. An error is a *NotFound or ErrNoBreaker.
+	SetBreaker(upstream string, change BreakerChange) (before, after CircuitBreaker, err error)
 
 	// Reload reads the configuration again and swaps to it, unless it is
 	// unchanged. A configuration that cannot be used is an *InvalidConfig, and
@@ -46,7 +67,8 @@ type Status struct {
 	GoVersion     string     `json:"go_version"`
 	StartedAt     time.Time  `json:"started_at"`
 	UptimeSeconds int64      `json:"uptime_seconds"`
-	Ready         bool       `json:"ready"`
+	Ready         bool       `json:"ready"`     // takes traffic
+	NotReady      []string   `json:"not_ready"` // what is required and missing, a sentence each, without addresses and secrets
 	Draining      bool       `json:"draining"`
 	Config        ConfigView `json:"config"`
 	Counts        Counts     `json:"counts"`
@@ -108,32 +130,6 @@ type Action struct {
 	Location string `json:"location,omitempty"` // of a redirect
 }
 
-// Upstream is a named group of endpoints.
-type Upstream struct {
-	Name      string     `json:"name"`
-	Algorithm string     `json:"algorithm"`
-	Endpoints []Endpoint `json:"endpoints"`
-}
-
-// Endpoint is one server of an upstream.
-type Endpoint struct {
-	URL         string      `json:"url"`
-	Weight      int         `json:"weight"`
-	Up          bool        `json:"up"`
-	Since       time.Time   `json:"since"`           // when Up last changed
-	Cause       string      `json:"cause,omitempty"` // why it is down
-	Draining    bool        `json:"draining"`        // takes no new requests
-	InFlight    int64       `json:"in_flight"`
-	Connections Connections `json:"connections"`
-}
-
-// Connections counts the connections to an endpoint; Idle are those of Open that
-// carry no request.
-type Connections struct {
-	Open int `json:"open"`
-	Idle int `json:"idle"`
-}
-
 // Reload is the outcome of a successful reload.
 type Reload struct {
 	Changed  bool     `json:"changed"` // false when the configuration was the running one
@@ -165,9 +161,10 @@ type Candidate struct {
 
 // ConfigProblem is one thing that is wrong with the configuration. Its fields
 // are those of the configuration's own problem type, so that one converts to the
-// other. Line and Column count from 1; zero means that there is no place.
+// other. Line and Column count from 1; zero means that there is no place. One of
+// a request's body has no File; its Path is the member.
 type ConfigProblem struct {
-	File       string `json:"file"`
+	File       string `json:"file,omitempty"`
 	Line       int    `json:"line,omitempty"`
 	Column     int    `json:"column,omitempty"`
 	Path       string `json:"path,omitempty"`
@@ -188,3 +185,28 @@ func (e *InvalidConfig) Error() string {
 	}
 	return "the configuration has " + strconv.Itoa(len(e.Problems)) + " problems"
 }
+
+// NotFound is the error of a name that nothing has.
+type NotFound struct {
+	Kind  string   // "upstream" or "endpoint"
+	Name  string   // as it was asked for
+	Known []string // all names of the kind; the answer shows those nearest to Name
+}
+
+// Error says what there is not.
+func (e *NotFound) Error() string { return fmt.Sprintf("no %s is named %q", e.Kind, e.Name) }
+
+// Ambiguous is the error of a host and port that several endpoints of an
+// upstream have.
+type Ambiguous struct {
+	Name string   // as it was asked for
+	URLs []string // which tell the endpoints apart
+}
+
+// Error says how many there are.
+func (e *Ambiguous) Error() string {
+	return fmt.Sprintf("%d endpoints are at %s; name one by its URL", len(e.URLs), e.Name)
+}
+
+// ErrNoBreaker is the error of an upstream that has no circuit breaker of its own.
+var ErrNoBreaker = errors.New("the upstream has no circuit breaker of its own")

@@ -12,13 +12,13 @@ func TestPickAllocatesNothing(t *testing.T) {
 				endpoints[1].SetUp(false)
 			}
 			p := build(t, algorithm, endpoints)
-			var tried Tried
+			q := Query{Key: 7, HasKey: true}
 			for name, pick := range map[string]func(){
-				"first": func() { p.Pick(0, nil) },
+				"first": func() { p.Pick(&q) },
 				"retry": func() {
-					tried.Reset()
-					tried.Add(p.Pick(0, &tried))
-					p.Pick(0, &tried)
+					q.Tried.Reset()
+					q.Tried.Add(p.Pick(&q))
+					p.Pick(&q)
 				},
 			} {
 				if allocs := testing.AllocsPerRun(1000, pick); allocs != 0 {
@@ -27,4 +27,31 @@ func TestPickAllocatesNothing(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPanicAllocatesNothing: nor does a pick that finds nothing available.
+func TestPanicAllocatesNothing(t *testing.T) {
+	forPanics(t, 1, 12, func(t *testing.T, p Picker, endpoints []*Endpoint) {
+		for _, e := range endpoints {
+			e.SetUp(false)
+		}
+		q := new(Query)
+		for range 40 * len(endpoints) {
+			p.Pick(q) // what changed is built anew
+		}
+		if allocs := testing.AllocsPerRun(1000, func() { p.Pick(q) }); allocs != 0 {
+			t.Errorf("%v allocations", allocs)
+		}
+	})
+}
+
+func TestObserveAllocatesNothing(t *testing.T) {
+	e, now := NewEndpoint(1, true), int64(0)
+	if allocs := testing.AllocsPerRun(1000, func() {
+		now += 1 << shiftTick
+		e.Observe(1000, now)
+		e.ObserveFailure(1000, now)
+	}); allocs != 0 {
+		t.Errorf("%v allocations", allocs)
+	}
 }

@@ -23,6 +23,8 @@ const (
 	flagRetired  = 1 << 37 // no longer configured
 
 	maskFlags = flagUp | flagEjected | flagBroken | flagDrained | flagDisabled | flagRetired
+	// maskHealth is what is found out from outside and may be wrong.
+	maskHealth = flagUp | flagEjected
 )
 
 // Mode is what the operator has decided about an endpoint, whatever its health.
@@ -60,7 +62,8 @@ type Endpoint struct {
 	state    atomic.Uint64
 	_        [56]byte
 	inFlight atomic.Int64
-	_        [56]byte
+	latency  latency // beside inFlight, as who compares one compares the other
+	_        [48]byte
 }
 
 // NewEndpoint returns an endpoint of the given weight and full ramp that is up
@@ -171,21 +174,18 @@ func (e *Endpoint) Retire() { e.set(flagRetired, true) }
 // Available reports whether nothing but its weight keeps requests away.
 func (e *Endpoint) Available() bool { return e.state.Load()&maskFlags == flagUp }
 
-// share is the weight that a pick may count on: 0 if the endpoint must not be picked.
-func (e *Endpoint) share() uint64 { return shareOf(e.state.Load()) }
+// Keeps reports whether the endpoint may go on serving clients that are bound to
+// it, by a sticky cookie say: nothing but its weight or the operator's draining
+// keeps requests away.
+func (e *Endpoint) Keeps() bool { return e.state.Load()&maskFlags&^flagDrained == flagUp }
 
-func shareOf(state uint64) uint64 {
-	if state&maskFlags != flagUp {
+// shareOf is the weight that a pick may count on, in 1/FullRamp so that the ramp
+// shows in a weight of 1 too: 0 if the endpoint must not be picked. Only the
+// flags that matter are looked at: all of maskFlags, or in a panic those that are
+// not of maskHealth.
+func shareOf(state, matters uint64) uint64 {
+	if (state^flagUp)&matters != 0 {
 		return 0
 	}
-	return rampedWeight(state)
-}
-
-// rampedWeight is the weight that counts, without a look at the flags.
-func rampedWeight(state uint64) uint64 {
-	weight := state & maskWeight
-	if weight == 0 || state&maskRamp == FullRamp<<shiftRamp {
-		return weight
-	}
-	return max(1, weight*(state&maskRamp>>shiftRamp)/FullRamp)
+	return (state & maskWeight) * (state & maskRamp >> shiftRamp)
 }

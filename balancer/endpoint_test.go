@@ -49,12 +49,12 @@ func TestEndpointKeptAway(t *testing.T) {
 	for name, change := range changes {
 		e := NewEndpoint(8, true)
 		change(e, true)
-		if e.Available() || e.share() != 0 || e.Weight() != 8 || e.Ramp() != FullRamp {
-			t.Errorf("%s: available %v, share %d, weight %d, ramp %d", name, e.Available(), e.share(), e.Weight(), e.Ramp())
+		if e.Available() || shareOf(e.state.Load(), maskFlags) != 0 || e.Weight() != 8 || e.Ramp() != FullRamp {
+			t.Errorf("%s: available %v, share %d, weight %d, ramp %d", name, e.Available(), shareOf(e.state.Load(), maskFlags), e.Weight(), e.Ramp())
 		}
 		change(e, false)
-		if !e.Available() || e.share() != 8 {
-			t.Errorf("no longer %s: available %v, share %d", name, e.Available(), e.share())
+		if !e.Available() || shareOf(e.state.Load(), maskFlags) != 8*FullRamp {
+			t.Errorf("no longer %s: available %v, share %d", name, e.Available(), shareOf(e.state.Load(), maskFlags))
 		}
 	}
 }
@@ -64,11 +64,19 @@ func TestEndpointRamp(t *testing.T) {
 	for _, c := range []struct {
 		weight, ramp int
 		share        uint64
-	}{{100, FullRamp, 100}, {100, FullRamp / 2, 50}, {100, 0, 1}, {1, 1, 1}, {0, FullRamp / 2, 0}, {MaxWeight, 1000, MaxWeight}} {
+	}{
+		{100, FullRamp, 100 * FullRamp},
+		{100, FullRamp / 2, 50 * FullRamp},
+		{100, 0, 100},
+		{1, 1, 1},
+		{1, FullRamp / 4, FullRamp / 4},
+		{0, FullRamp / 2, 0},
+		{MaxWeight, 1000, MaxWeight * FullRamp},
+	} {
 		e.SetWeight(c.weight)
 		e.SetRamp(c.ramp)
-		if e.share() != c.share {
-			t.Errorf("weight %d, ramp %d: share %d, want %d", c.weight, c.ramp, e.share(), c.share)
+		if shareOf(e.state.Load(), maskFlags) != c.share {
+			t.Errorf("weight %d, ramp %d: share %d, want %d", c.weight, c.ramp, shareOf(e.state.Load(), maskFlags), c.share)
 		}
 	}
 }
@@ -111,6 +119,9 @@ func TestEndpointLayout(t *testing.T) {
 	}
 	if offset := unsafe.Offsetof(Endpoint{}.inFlight); offset%line != 0 {
 		t.Errorf("inFlight is at %d", offset)
+	}
+	if unsafe.Offsetof(Endpoint{}.inFlight)/line != unsafe.Offsetof(Endpoint{}.latency)/line {
+		t.Error("inFlight and latency, which are compared together, lie apart")
 	}
 }
 

@@ -18,23 +18,27 @@ type roundRobin struct {
 
 // newRoundRobin starts at a random turn: otherwise every gateway of a fleet, and
 // every reload, would begin with the same endpoint.
-func newRoundRobin(endpoints []*Endpoint) *roundRobin {
+func newRoundRobin(g group) *roundRobin {
 	p := new(roundRobin)
-	p.start(endpoints)
+	p.start(g)
 	p.turn.Store(uint64(rand.Uint32()))
 	return p
 }
 
-func (p *roundRobin) Pick(_ uint64, tried *Tried) int {
-	n := uint64(len(p.endpoints))
+func (p *roundRobin) Pick(q *Query) int {
+	n := uint64(len(p.own))
 	if n == 0 {
 		return -1
 	}
+	var d *derived[sequence]
 	for range attempts {
 		turn := p.turn.Add(1) - 1
-		if i := p.at(turn, turn%n, tried); i >= 0 {
-			return i
+		d = p.look(turn % n)
+		if places := uint64(len(d.value.order)); places > 0 {
+			if i := int(d.value.order[turn%places]); p.usable(i, q, d.matters) {
+				return i
+			}
 		}
 	}
-	return pickAny(p.endpoints, tried)
+	return p.rest(q, d.matters)
 }

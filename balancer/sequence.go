@@ -1,10 +1,5 @@
 package balancer
 
-import (
-	"math/rand/v2"
-	"sync/atomic"
-)
-
 // maxSequence bounds the length of a sequence, and with it the precision of
 // weights: a share smaller than one in maxSequence is raised to that. Lists
 // longer than maxSequence/8 have 8 places for each endpoint instead.
@@ -14,71 +9,53 @@ const maxSequence = 4096
 // as evenly spread as possible. Taken in order it is smooth weighted round
 // robin; a random place in it is a weighted random choice. It is immutable.
 type sequence struct {
-	states []uint64 // of all endpoints, as they were when the sequence was built
-	order  []int32  // indices of endpoints; empty if none has a share
+	order     []int32 // indices in the list; empty if no endpoint has a share
+	endpoints int     // that have a share
+	mean      float64 // of their shares
 }
 
-// sequencer keeps a sequence that follows its endpoints (see the package comment).
+// sequencer keeps a sequence that follows its endpoints.
 type sequencer struct {
-	endpoints []*Endpoint
-	current   atomic.Pointer[sequence]
-	building  atomic.Bool
+	follower[sequence]
 }
 
-func (s *sequencer) start(endpoints []*Endpoint) {
-	s.endpoints = endpoints
-	s.current.Store(newSequence(endpoints))
+func (s *sequencer) start(g group) {
+	s.follower.start(g, func(next, _ *derived[sequence]) {
+		next.value = newSequence(next.states, next.matters, g.index)
+	})
 }
 
-// at returns the endpoint at a place of the sequence, counted modulo its length,
-// or -1 if that endpoint is unavailable or tried. It also looks whether endpoint
-// watch has changed; callers move that over the whole list from pick to pick.
-func (s *sequencer) at(place, watch uint64, tried *Tried) int {
-	q := s.current.Load()
-	if s.endpoints[watch].state.Load() != q.states[watch] {
-		q = s.rebuild(q)
-	}
-	if len(q.order) == 0 {
+// draw returns the endpoint of a random place, which is a random one by weight,
+// or -1 if it is unavailable or tried.
+func (s *sequencer) draw(d *derived[sequence], random uint32, q *Query) int {
+	order := d.value.order
+	if len(order) == 0 {
 		return -1
 	}
-	i := int(q.order[place%uint64(len(q.order))])
-	if s.endpoints[i].share() == 0 || tried.Has(i) {
+	i := int(order[scale(random, len(order))])
+	if !s.usable(i, q, d.matters) {
 		return -1
 	}
 	return i
 }
 
-// draw returns a random endpoint by weight, or -1 if it is unavailable or tried.
-func (s *sequencer) draw(tried *Tried) int {
-	n := uint64(len(s.endpoints))
-	if n == 0 {
-		return -1
-	}
-	random := rand.Uint64()
-	return s.at(random>>32, random&(1<<32-1)*n>>32, tried)
-}
-
-// rebuild replaces the sequence that was found outdated and returns the present
-// one. Only one caller builds; the others carry on with what there is.
-func (s *sequencer) rebuild(outdated *sequence) *sequence {
-	if s.building.CompareAndSwap(false, true) {
-		if s.current.Load() == outdated {
-			s.current.Store(newSequence(s.endpoints))
+// newSequence makes a sequence for endpoints that have these states and indices.
+func newSequence(states []uint64, matters uint64, index []int32) (q sequence) {
+	shares := make([]uint64, len(states))
+	var sum uint64
+	for k, state := range states {
+		shares[k] = shareOf(state, matters)
+		if shares[k] > 0 {
+			q.endpoints++
+			sum += shares[k]
 		}
-		s.building.Store(false)
 	}
-	return s.current.Load()
-}
-
-func newSequence(endpoints []*Endpoint) *sequence {
-	q := &sequence{states: make([]uint64, len(endpoints))}
-	shares := make([]uint64, len(endpoints))
-	for i, e := range endpoints {
-		q.states[i] = e.state.Load()
-		shares[i] = shareOf(q.states[i])
-	}
+	q.mean = float64(sum) / float64(max(q.endpoints, 1))
 	shrink(shares)
 	q.order = spread(shares)
+	for place, k := range q.order {
+		q.order[place] = index[k]
+	}
 	return q
 }
 

@@ -14,6 +14,14 @@ func letters(order []int32) string {
 	return b.String()
 }
 
+func sequenceOf(endpoints []*Endpoint) sequence {
+	states, index := make([]uint64, len(endpoints)), make([]int32, len(endpoints))
+	for i, e := range endpoints {
+		states[i], index[i] = e.state.Load(), int32(i)
+	}
+	return newSequence(states, maskFlags, index)
+}
+
 func TestSequenceIsSmooth(t *testing.T) {
 	f := func(weights []int, want string) {
 		t.Helper()
@@ -21,7 +29,7 @@ func TestSequenceIsSmooth(t *testing.T) {
 		for i, w := range weights {
 			endpoints[i] = NewEndpoint(w, true)
 		}
-		if got := letters(newSequence(endpoints).order); got != want {
+		if got := letters(sequenceOf(endpoints).order); got != want {
 			t.Errorf("weights %v: got %s, want %s", weights, got, want)
 		}
 	}
@@ -86,7 +94,7 @@ func TestSequenceLengthIsBounded(t *testing.T) {
 		for i := range endpoints {
 			endpoints[i] = NewEndpoint(weight(i), true)
 		}
-		order := newSequence(endpoints).order
+		order := sequenceOf(endpoints).order
 		// Rounding may add at most one place for each endpoint.
 		if len(order) > bound+n {
 			t.Errorf("%d endpoints: length %d, want at most %d", n, len(order), bound+n)

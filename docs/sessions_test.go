@@ -109,7 +109,7 @@ func (s *session) play(p page) {
 		case b.is("yaml") && len(b.info) > 1 && strings.HasSuffix(b.info[1], ".yaml"):
 			// The management listener has a port that no document names.
 			text := s.to.Replace(b.text) + "\nadmin: {port: " + s.to.Replace("8081") + "}\n"
-			if !strings.Contains(b.text, "server:") {
+			if !strings.Contains("\n"+b.text, "\nserver:") {
 				text += "server: {port: " + s.to.Replace("8080") + "}\n"
 			}
 			if err := os.WriteFile(filepath.Join(s.dir, b.info[1]), []byte(text), 0o600); err != nil {

@@ -13,8 +13,12 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/salgue441/velocity/balancer"
+	"github.com/salgue441/velocity/balancer/breaker"
+	"github.com/salgue441/velocity/balancer/health/outlier"
 	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy/transform"
+	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 // staged is an exchange that has come as far as its route.
@@ -191,6 +195,38 @@ func TestAllocLine(t *testing.T) {
 	f("POST 256 KiB", post(kib(256)), fixed("ok"))
 	f("POST chunked 1 KiB", chunked(kib(1)), fixed("ok"))
 	f("POST chunked 256 KiB", chunked(kib(256)), fixed("ok"))
+}
+
+// TestAllocDestination counts them with circuit breakers, a limit that follows the
+// latency and outlier detection on, for each way of choosing the endpoint.
+func TestAllocDestination(t *testing.T) {
+	watch := outlier.New(outlier.Options{})
+	t.Cleanup(watch.Close)
+	f := func(name, algorithm, cookie, hashOn string) {
+		t.Run(name, func(t *testing.T) {
+			request := "GET /v1/small?q=abc HTTP/1.1\r\nHost: h\r\nCookie: x=1; srv=" + cookie + "\r\n\r\n"
+			l := newWire(t, fullConfig, request, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+			state := l.balance("u", balancer.Settings{Algorithm: algorithm})
+			u, ep := l.upstreams["u"], state.Endpoints[0]
+			u.Breaker.Store(breaker.New(breaker.Settings{ErrorRatio: 50}, nil))
+			ep.Breaker.Store(breaker.New(breaker.Settings{ErrorRatio: 50, LatencyLimit: time.Second}, nil))
+			u.SetLimits(upstream.Limits{Adaptive: breaker.NewLimit(breaker.LimitSettings{})})
+			watch.Set("u", outlier.Settings{}, []outlier.Target{{URL: ep.Target, Passive: ep.Passive}})
+			for _, r := range l.routes {
+				r.HashOn = *template(t, hashOn)
+				r.Sticky = &Sticky{Name: "srv", Attributes: "; Path=/; HttpOnly"}
+			}
+			l.size = l.responseSize(t)
+			if n := fewest(func() float64 { return l.allocs(t, 300) }); n > 0.01 {
+				t.Errorf("%.3f allocations a request", n)
+			}
+		})
+	}
+	f("p2c", balancer.P2C, "a", "")
+	f("maglev", balancer.Maglev, "none", "${client_ip}/${header.Host}")
+	f("ring", balancer.Ring, "none", "${cookie.x}")
+	f("sticky", balancer.RoundRobin, "a", "")
+	f("a new cookie", balancer.LeastConnections, "none", "")
 }
 
 // fewest runs a measurement several times: what others in the process allocate

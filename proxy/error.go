@@ -106,6 +106,7 @@ var (
 	ErrRouteInFlight    = newError(FromGateway, "route_in_flight", 503, Never, "This service has as many requests in flight as it may.").met(telemetry.LimitRouteInFlight)
 	ErrUpstreamInFlight = newError(FromGateway, "upstream_in_flight", 503, Never, "The servers of this service have as many requests in flight as they may.").met(telemetry.LimitUpstreamInFlight)
 	ErrQueueTimeout     = newError(FromGateway, "upstream_queue_timeout", 503, Never, "The request waited too long for its turn.").met(telemetry.LimitUpstreamQueue)
+	ErrCircuitOpen      = newError(FromGateway, "circuit_open", 503, Never, "The servers of this service have failed too often of late, and are given time to recover.").met(telemetry.LimitCircuit)
 	ErrNoHealthy        = newError(FromGateway, "no_healthy_endpoint", 503, Never, "No server of the service is available.")
 
 	ErrConnect        = newError(FromUpstream, "upstream_connect_failed", 502, Unsent, "The service could not be reached.")
@@ -126,6 +127,10 @@ var (
 	ErrTunnelDrained = newError(FromGateway, "upgrade_drained", 101, Never, "The gateway stopped, and its time for draining was up.")
 )
 
+// errBroken ends an attempt before it began: the endpoint's circuit breaker lets
+// no more requests through. Others are asked, so no client sees it.
+var errBroken = newError(FromGateway, ErrCircuitOpen.Code, 503, Never, ErrCircuitOpen.Detail)
+
 // Errors lists every error of the line, for documentation and its test.
 func Errors() []*Error {
 	return []*Error{
@@ -133,7 +138,7 @@ func Errors() []*Error {
 		ErrHeaderTimeout, ErrBodyRate, ErrSendRate, ErrHeaderTooLarge, ErrURITooLong, ErrBodyTooLarge, ErrExpectation,
 		ErrNoRoute, ErrMethod, ErrMethodRefused, ErrVersion, ErrClientClosed, ErrHandshake, ErrUpgradeVersion,
 		ErrNotReady, ErrPanic, ErrDeadline, ErrExhausted, ErrDraining, ErrOverloaded, ErrMemory,
-		ErrRouteInFlight, ErrUpstreamInFlight, ErrQueueTimeout, ErrNoHealthy,
+		ErrRouteInFlight, ErrUpstreamInFlight, ErrQueueTimeout, ErrCircuitOpen, ErrNoHealthy,
 		ErrConnect, ErrConnectTimeout, ErrStale, ErrReset, ErrReplyTimeout, ErrReplyStalled, ErrBadReply, ErrTruncated,
 		ErrTunnelIdle, ErrTunnelExpired, ErrTunnelDrained,
 	}

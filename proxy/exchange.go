@@ -66,8 +66,11 @@ type Exchange struct {
 	head     []byte // serialised request, head and small body
 	arena    []byte // values made for this request
 	pathBuf  []byte
-	state    *upstream.State // of the upstream, the same for all attempts
-	tried    balancer.Tried
+	dest     *Destination       // where the request goes: the route's, or its fallback's
+	state    *upstream.State    // of the upstream, the same for all attempts
+	trial    trial              // the attempt under way
+	bound    *upstream.Endpoint // that the client's cookie names
+	pick     balancer.Query
 	conn     *upstream.Conn
 	endpoint *upstream.Endpoint
 	reply    upstream.Reply
@@ -104,8 +107,9 @@ func (x *Exchange) reset() {
 	x.attempting, x.retrying, x.hedged, x.connReused, x.closing = false, false, false, false, false
 	x.allow = ""
 	x.entered, x.attempts = 0, 0
-	x.tried.Reset()
+	x.pick.Reset()
 	x.conn, x.endpoint, x.state = nil, nil, nil
+	x.dest, x.trial, x.bound = nil, trial{}, nil
 	x.reply = upstream.Reply{}
 	x.match = router.Request{}
 	x.params.Reset()

@@ -15,27 +15,62 @@ import (
 // forward sends the request to an endpoint of the route's upstream, another
 // one if need be, and begins the response.
 func (x *Exchange) forward() {
+	if r := x.Route; !r.Rewrite.Empty() && !x.rewritePath() {
+		return
+	}
+	if !x.readUpgrade() || !x.readBody() {
+		return
+	}
+	answered := false
+	x.sendTo(&x.Route.Destination)
+	if x.Err != nil {
+		answered = x.fallBack()
+	}
+	x.clearReadDeadline()
+	if x.Err == nil && !answered {
+		x.bind()
+		x.beginResponse()
+	}
+}
+
+// sendTo makes attempts at a destination until one of them is good enough, or
+// none may follow. It leaves x.Err, or the reply's header and its connection.
+func (x *Exchange) sendTo(d *Destination) {
 	r := x.Route
-	if !r.Rewrite.Empty() && !x.rewritePath() {
+	x.dest = d
+	if !x.enterUpstream() {
 		return
 	}
-	if !x.readUpgrade() || !x.readBody() || !x.enterUpstream() {
-		return
-	}
-	x.state = r.Upstream.State()
-	ep := x.state.Pick(uint64(x.shard()), &x.tried)
+	x.state = d.Upstream.State()
+	x.pick.Now = x.held.upstream.begun
+	ep := x.chooseFirst()
 	if ep == nil {
 		ep = x.pickAfterReload()
 	}
 	if ep == nil {
-		x.refuse(ErrNoHealthy)
+		x.Err = ErrNoHealthy
+		if x.state.Broken() {
+			x.Err = ErrCircuitOpen
+		}
+		x.judgeUpstream()
 		return
 	}
 	if r.Retry.judgesReplies() {
 		x.Ctx.Response.Header.CopyTo(&x.pristine)
 	}
 	for retries, stale := 0, 0; ; {
+		before := x.Err
 		x.Err = x.attempt(ep)
+		if x.Err == errBroken {
+			if ep = x.state.Pick(&x.pick); ep != nil {
+				x.Err = before
+				continue // to another endpoint: this one was asked for nothing
+			}
+			if x.Err = before; before == nil {
+				x.Err = ErrCircuitOpen
+			}
+			break
+		}
 		if x.Err == ErrStale && stale < maxStale && !x.body.begun && x.mayRepeat() {
 			stale++
 			r.Metrics.Retried(telemetry.RetryStale)
@@ -60,10 +95,7 @@ func (x *Exchange) forward() {
 		ep, retries = next, retries+1
 	}
 	x.endRetry()
-	x.clearReadDeadline()
-	if x.Err == nil {
-		x.beginResponse()
-	}
+	x.judgeUpstream()
 }
 
 // pickAfterReload chooses for a request that began before a reload and holds
@@ -73,10 +105,10 @@ func (x *Exchange) pickAfterReload() *upstream.Endpoint {
 	if x.server.Snapshot() == x.snap {
 		return nil
 	}
-	if now := x.Route.Upstream.State(); now != x.state {
+	if now := x.dest.Upstream.State(); now != x.state {
 		x.state = now
-		x.tried.Reset()
-		return now.Pick(uint64(x.shard()), &x.tried)
+		x.pick.Tried.Reset()
+		return now.Pick(&x.pick)
 	}
 	return x.state.PickRetired()
 }
@@ -111,6 +143,10 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	if !ok {
 		return ErrDeadline
 	}
+	x.pick.Now = x.server.nanos(now)
+	if !x.trial.begin(ep, x.pick.Now) {
+		return errBroken
+	}
 	x.passDeadline(limit)
 	limit = shorter(limit, x.attemptLimit())
 	x.attempts++
@@ -127,10 +163,13 @@ func (x *Exchange) attempt(ep *upstream.Endpoint) *Error {
 	if err := x.exchangeHeads(conn, now); err != nil {
 		return x.failAttempt(err)
 	}
-	took := time.Since(x.awaited)
+	now = time.Now()
+	took := now.Sub(x.awaited)
 	x.endpoint.Metrics.Answered(shard, x.reply.Status, took) // the hedge's, if that won
+	x.pick.Now = x.server.nanos(now)
+	x.trial.answered(x.reply.Status, took, x.pick.Now)
 	if x.Route.Hedge.Percentile > 0 {
-		x.Route.Upstream.Latency.Observe(took)
+		x.dest.Upstream.Latency.Observe(took)
 	}
 	return nil
 }
@@ -345,14 +384,14 @@ func (x *Exchange) timeLeft(now time.Time) (time.Duration, bool) {
 // timeout, or the end of the request's time limit if that comes first. The zero
 // time means never.
 func (x *Exchange) waitUntil(now time.Time) time.Time {
-	return earlier(x.Route.ReplyTimeout, now, x.timeout, x.start)
+	return earlier(x.dest.ReplyTimeout, now, x.timeout, x.start)
 }
 
 // replyDeadline is when the wait for the header of a reply ends to an attempt
 // that began, or has sent its streamed body, at the given time. The zero time
 // means never.
 func (x *Exchange) replyDeadline(begun time.Time) time.Time {
-	wait := cmp.Or(x.Route.FirstByteTimeout, x.Route.ReplyTimeout)
+	wait := cmp.Or(x.dest.FirstByteTimeout, x.dest.ReplyTimeout)
 	return earlier(shorter(wait, x.attemptLimit()), begun, x.timeout, x.start)
 }
 
@@ -389,6 +428,12 @@ func (x *Exchange) countFailure(err error) *Error {
 	if failure != noFailure {
 		x.endpoint.Metrics.Failed(x.shard(), failure)
 	}
+	if e == ErrDeadline && x.asked {
+		failure = noFailure // the client was in a hurry
+	}
+	now := time.Now()
+	x.pick.Now = x.server.nanos(now)
+	x.trial.failed(e, failure, now.Sub(x.awaited), x.pick.Now)
 	return e
 }
 

@@ -59,6 +59,7 @@ type hedge struct {
 
 	upstream *upstream.Upstream
 	endpoint *upstream.Endpoint
+	trial    trial
 	server   *Server
 	shard    uint32
 	sent     time.Time
@@ -79,6 +80,7 @@ var hedges = sync.Pool{New: func() any { return &hedge{ended: make(chan struct{}
 func (h *hedge) put() {
 	h.stage, h.begun, h.reused = racing, false, false
 	h.first, h.conn, h.upstream, h.endpoint, h.server, h.err = nil, nil, nil, nil, nil, nil
+	h.trial = trial{}
 	if cap(h.request) > 2*maxKept {
 		h.request = nil
 	}
@@ -106,7 +108,7 @@ func (x *Exchange) awaitReply(deadline time.Time) error {
 	p := &x.Route.Hedge
 	after := p.After
 	if after == 0 {
-		measured, ok := x.Route.Upstream.Latency.Percentile(p.Percentile)
+		measured, ok := x.dest.Upstream.Latency.Percentile(p.Percentile)
 		if !ok {
 			return nil
 		}
@@ -132,20 +134,25 @@ func (x *Exchange) awaitReply(deadline time.Time) error {
 // beginHedge starts the second attempt, at another endpoint. It returns nil if
 // there is none or the budget has no room.
 func (x *Exchange) beginHedge() *hedge {
-	p, u := &x.Route.Hedge, x.Route.Upstream
+	p, u := &x.Route.Hedge, x.dest.Upstream
 	x.hedged = true
 	now := time.Now()
 	left, ok := x.timeLeft(now)
 	if !ok || !u.BeginHedge(p.BudgetPercent, p.BudgetFloor) {
 		return nil
 	}
-	ep := x.state.Pick(uint64(x.shard()), &x.tried)
+	ep := x.state.Pick(&x.pick)
 	if ep == nil {
 		u.EndHedge()
 		return nil
 	}
-	x.passDeadline(left)
 	h := hedges.Get().(*hedge)
+	if !h.trial.begin(ep, x.server.nanos(now)) {
+		h.put()
+		u.EndHedge()
+		return nil
+	}
+	x.passDeadline(left)
 	h.first, h.upstream, h.endpoint, h.server = x.conn, u, ep, x.server
 	h.shard, h.sent, h.isHead = x.shard(), now, x.Ctx.IsHead()
 	h.deadline = x.replyDeadline(now)
@@ -216,17 +223,21 @@ func (h *hedge) lose() bool {
 // takeHedge puts the hedge, which has won, in the place of the first attempt,
 // whose connection is closed.
 func (x *Exchange) takeHedge(h *hedge) {
+	// It took longer than this. Left out, slow replies would vanish from the
+	// percentile, and hedges come ever earlier.
+	now := time.Now()
+	took := now.Sub(x.awaited)
+	x.endpoint.Live.Observe(took, x.server.nanos(now))
+	x.trial.dropped(x.server.nanos(now))
 	if x.Route.Hedge.Percentile > 0 {
-		// It took longer than this. Left out, slow replies would vanish from
-		// the percentile, and hedges come ever earlier.
-		x.Route.Upstream.Latency.Observe(time.Since(x.awaited))
+		x.dest.Upstream.Latency.Observe(took)
 	}
 	x.conn.Release(false)
 	x.endpoint.Live.End()
 	x.endpoint.Metrics.End(h.shard)
-	x.conn, x.endpoint, x.connReused, x.awaited = h.conn, h.endpoint, h.reused, h.sent
+	x.conn, x.endpoint, x.connReused, x.awaited, x.trial = h.conn, h.endpoint, h.reused, h.sent, h.trial
 	x.conn.SetRelay(x)
-	x.conn.Await(time.Now(), h.deadline, (*watcher)(x))
+	x.conn.Await(now, h.deadline, (*watcher)(x))
 	x.Route.Metrics.HedgeWon()
 	h.upstream.EndHedge()
 	h.put()
@@ -322,10 +333,15 @@ func (h *hedge) giveUp(err error, lost bool) {
 	if h.conn != nil {
 		h.conn.Release(!h.begun && errors.Is(err, errLost))
 	}
-	if !lost {
-		if _, failure := classifyFailure(err, h.reused); failure != noFailure {
+	now := time.Now()
+	if lost {
+		h.trial.dropped(h.server.nanos(now))
+	} else {
+		e, failure := classifyFailure(err, h.reused)
+		if failure != noFailure {
 			h.endpoint.Metrics.Failed(h.shard, failure)
 		}
+		h.trial.failed(e, failure, now.Sub(h.sent), h.server.nanos(now))
 	}
 	h.endpoint.Live.End()
 	h.endpoint.Metrics.End(h.shard)

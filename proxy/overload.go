@@ -1,13 +1,10 @@
 package proxy
 
 import (
-	"errors"
 	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
-
-	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 // InFlight counts the requests under way of the gateway or of one route. It
@@ -33,7 +30,7 @@ func (f *InFlight) leave() { f.n.Add(-1) }
 // held is what a request has entered and must leave at its end.
 type held struct {
 	gateway, route *InFlight
-	upstream       *upstream.Upstream
+	upstream       admission
 }
 
 // enterLimits applies the limits on requests in flight, once the route is known and
@@ -58,35 +55,10 @@ func (x *Exchange) enterLimits() bool {
 	return x.readDeadline()
 }
 
-// enterUpstream waits for a place among the upstream's requests in flight. The
-// request keeps it over all its attempts and until the end of the answer.
-func (x *Exchange) enterUpstream() bool {
-	u := x.Route.Upstream
-	patience, ok := x.timeLeft(time.Now())
-	if !ok {
-		return x.refuse(ErrDeadline)
-	}
-	entered, err := u.Enter(patience)
-	switch {
-	case entered:
-		x.held.upstream = u
-	case errors.Is(err, upstream.ErrFull):
-		return x.refuse(ErrUpstreamInFlight)
-	case err != nil:
-		if _, ok := x.timeLeft(time.Now()); !ok {
-			return x.refuse(ErrDeadline)
-		}
-		return x.refuse(ErrQueueTimeout)
-	}
-	return true
-}
-
-// leave gives back what enterLimits and enterUpstream took. A second call does
-// nothing.
-func (h *held) leave() {
-	if h.upstream != nil {
-		h.upstream.Leave()
-	}
+// leave gives back what enterLimits and enterUpstream took. now is in
+// nanoseconds, as the server has them. A second call does nothing.
+func (h *held) leave(now int64) {
+	h.upstream.leave(now)
 	if h.route != nil {
 		h.route.leave()
 	}

@@ -48,10 +48,6 @@ func TestReleasedExchangeKeepsNothing(t *testing.T) {
 				if x.params.Len() != 0 {
 					t.Error("parameters are kept")
 				}
-			case name == "tried":
-				if x.tried.Len() != 0 {
-					t.Error("tried endpoints are kept")
-				}
 			case name == "server": // the same for every request of the pool
 			case !f.IsZero():
 				t.Errorf("%s is kept", name)

@@ -191,7 +191,7 @@ func (x *Exchange) prepareRetry(cause telemetry.RetryCause, retries int) (*upstr
 		return nil, 0
 	}
 	if !x.retrying {
-		if !x.Route.Upstream.BeginRetry(p.BudgetPercent, p.BudgetFloor) {
+		if !x.dest.Upstream.BeginRetry(p.BudgetPercent, p.BudgetFloor) {
 			return nil, 0
 		}
 		x.retrying = true
@@ -203,21 +203,21 @@ func (x *Exchange) prepareRetry(cause telemetry.RetryCause, retries int) (*upstr
 func (x *Exchange) endRetry() {
 	if x.retrying {
 		x.retrying = false
-		x.Route.Upstream.EndRetry()
+		x.dest.Upstream.EndRetry()
 	}
 }
 
 // nextEndpoint picks one that was not tried. If none is left and the policy
 // allows, it begins again with all, at another one than the last if there is.
 func (x *Exchange) nextEndpoint() *upstream.Endpoint {
-	next := x.state.Pick(uint64(x.shard()), &x.tried)
+	next := x.state.Pick(&x.pick)
 	if next != nil || !x.Route.Retry.RepeatEndpoints {
 		return next
 	}
-	x.tried.Reset()
-	next = x.state.Pick(uint64(x.shard()), &x.tried)
+	x.pick.Tried.Reset()
+	next = x.state.Pick(&x.pick)
 	if next == x.endpoint {
-		if another := x.state.Pick(uint64(x.shard()), &x.tried); another != nil {
+		if another := x.state.Pick(&x.pick); another != nil {
 			return another
 		}
 	}

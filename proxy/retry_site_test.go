@@ -73,8 +73,8 @@ func hedgePolicy(w line) HedgePolicy {
 func (s *site) startAtFirst(name string) {
 	state := s.upstreams[name].State()
 	for {
-		var tried balancer.Tried
-		if state.Pick(0, &tried) == state.Endpoints[len(state.Endpoints)-1] {
+		var q balancer.Query
+		if state.Pick(&q) == state.Endpoints[len(state.Endpoints)-1] {
 			return
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 // Server runs the request line over the current snapshot.
 type Server struct {
+	epoch    time.Time // when the server was made
 	snapshot atomic.Pointer[Snapshot]
 	draining atomic.Bool
 	drains   chan struct{} // closed when draining begins
@@ -33,10 +34,16 @@ type Server struct {
 // request is answered 503. onPanic is told of each panic that a request met;
 // it may be nil.
 func NewServer(m *telemetry.GatewayMetrics, onPanic func(recovered any, requestID string)) *Server {
-	s := &Server{metrics: m, onPanic: onPanic, drains: make(chan struct{}), streams: newBodyStreams()}
+	s := &Server{epoch: time.Now(), metrics: m, onPanic: onPanic, drains: make(chan struct{}), streams: newBodyStreams()}
 	s.pool.New = func() any { return new(Exchange) }
 	return s
 }
+
+// Now is the present time as circuit breakers and the balancer take it.
+func (s *Server) Now() int64 { return s.nanos(time.Now()) }
+
+// nanos is a time as the balancer takes it: monotonic, since the epoch.
+func (s *Server) nanos(t time.Time) int64 { return int64(t.Sub(s.epoch)) }
 
 // NotifyBadReply has f told why a reply was not well-formed: from which endpoint
 // it came, to which request, and what is wrong, without the reply's bytes. It is
@@ -134,7 +141,7 @@ func (s *Server) recoverPanic(x *Exchange) {
 	}
 	x.endAttempt(false)
 	x.endRetry()
-	x.held.leave()
+	x.held.leave(x.pick.Now)
 	x.stream.reset() // lest emptying the response ends the exchange once more
 	writeError(x.Ctx, ErrPanic, x.fields.value(accept), x.RequestID)
 	x.finishResponse()
@@ -188,7 +195,7 @@ func (s *Server) HandleReadError(ctx *fasthttp.RequestCtx, err error) {
 // close is the end of every request: it tells the sinks and releases the
 // exchange. For a streamed response it runs when the last byte was written.
 func (s *Server) close(x *Exchange) {
-	x.held.leave()
+	x.held.leave(x.pick.Now)
 	s.record(x)
 	s.release(x)
 }
@@ -223,7 +230,7 @@ func (s *Server) record(x *Exchange) {
 		e.Source = telemetry.SourceGateway
 	}
 	if x.endpoint != nil {
-		e.Upstream, e.Endpoint = x.Route.Upstream.Name(), x.endpoint.Target
+		e.Upstream, e.Endpoint = x.dest.Upstream.Name(), x.endpoint.Target
 	}
 	if x.gone {
 		if x.Err != ErrSendRate {

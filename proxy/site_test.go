@@ -282,7 +282,7 @@ func (s *site) addUpstream(w line) {
 		s.t.Cleanup(e.CloseIdle)
 		endpoints = append(endpoints, e)
 	}
-	state, err := upstream.NewState(balancer.RoundRobin, endpoints)
+	state, err := upstream.NewState(balancer.Settings{Algorithm: balancer.RoundRobin}, upstream.Members(endpoints...)...)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -296,11 +296,10 @@ func (s *site) newRoute(w line) *Route {
 	r := &Route{
 		Name:               w.list[1],
 		Metrics:            s.registry.Route(w.list[1]),
-		Upstream:           s.upstreams[w.keys["upstream"]],
+		Destination:        Destination{Upstream: s.upstreams[w.keys["upstream"]], ReplyTimeout: w.duration("reply")},
 		KeepEncodedSlashes: w.keys["slashes"] == "keep",
 		TargetHost:         w.keys["to-host"] == "target",
 		Timeout:            w.duration("timeout"),
-		ReplyTimeout:       w.duration("reply"),
 		MaxBodySize:        int64(w.int("max-body", 0)),
 		Retry:              retryPolicy(w),
 		Hedge:              hedgePolicy(w),

@@ -8,7 +8,6 @@ import (
 	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy/router"
 	"github.com/salgue441/velocity/proxy/transform"
-	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 // Snapshot is everything a request needs, immutable once it is given to
@@ -85,8 +84,10 @@ type Route struct {
 	Name string
 	// Metrics are the route's handles, which outlive the snapshot.
 	Metrics *telemetry.RouteMetrics
-	// Upstream is where requests go; nil for a route that answers itself.
-	Upstream *upstream.Upstream
+	// Destination is where requests go.
+	Destination
+	// Fallback answers requests that Destination could not; nil leaves the error.
+	Fallback *Fallback
 	// Answer answers instead of an upstream; nil for a route with one.
 	Answer Answer
 	// Rewrite changes the path that the upstream sees.
@@ -100,14 +101,8 @@ type Route struct {
 	// Timeout bounds the request from its header to the end of the answer.
 	// Zero means no limit.
 	Timeout time.Duration
-	// ReplyTimeout bounds the wait for the reply's header, and then each wait
-	// for more of its body. Zero means no limit.
-	ReplyTimeout time.Duration
 	// MaxBodySize is the largest request body, in bytes. Zero means no limit.
 	MaxBodySize int64
-	// FirstByteTimeout bounds the wait for the reply's header instead of
-	// ReplyTimeout. Zero means ReplyTimeout.
-	FirstByteTimeout time.Duration
 	// DeadlineField is the request field in which clients may ask for a time
 	// limit shorter than Timeout. Empty lets them not.
 	DeadlineField string

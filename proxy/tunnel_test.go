@@ -181,7 +181,7 @@ func (s *site) point(name, target string, settings upstream.Settings) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	state, err := upstream.NewState(balancer.RoundRobin, []*upstream.Endpoint{e})
+	state, err := upstream.NewState(balancer.Settings{Algorithm: balancer.RoundRobin}, upstream.Member{Endpoint: e})
 	if err != nil {
 		s.t.Fatal(err)
 	}

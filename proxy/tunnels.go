@@ -24,7 +24,8 @@ func (s *Server) openTunnel(x *Exchange) {
 	x.head = append(x.head[:0], x.Ctx.Response.Header.Header()...)
 	head := len(x.head)
 	t.endpoint, x.head = x.conn.Switch(x.head)
-	x.Route = &Route{Name: r.Name, Metrics: r.Metrics, Upstream: r.Upstream}
+	x.Route = &Route{Name: r.Name, Metrics: r.Metrics, Destination: Destination{Upstream: x.dest.Upstream}}
+	x.dest = &x.Route.Destination
 	x.snap = nil
 	s.hijack(x, func(c net.Conn) {
 		defer s.recoverPanic(x)

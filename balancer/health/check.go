@@ -15,6 +15,8 @@ type check struct {
 	due     time.Time
 	place   int // in the queue; -1 while it is not there
 	stopped bool
+	awaited bool // by Round, until the first probe has ended
+	paused  bool // when it was due last, the endpoint was disabled
 
 	began     time.Time // the last probe; zero before the first
 	probed    time.Time
@@ -24,6 +26,7 @@ type check struct {
 	failed    int
 	since     time.Time
 	beenUp    bool // until then a single success suffices
+	stale     bool // what is known is from before a pause: the next result decides alone
 }
 
 // record counts one probe and reports whether the endpoint changed with it. The
@@ -33,11 +36,12 @@ func (k *check) record(err error, now time.Time) (changed bool) {
 	endpoint := k.target.Endpoint
 	if err != nil {
 		k.cause, k.succeeded, k.failed = err.Error(), 0, k.failed+1
-		changed = endpoint.Up() && k.failed >= k.probe.Fall
+		changed = endpoint.Up() && (k.stale || k.failed >= k.probe.Fall)
 	} else {
 		k.cause, k.succeeded, k.failed = "", k.succeeded+1, 0
-		changed = !endpoint.Up() && (!k.beenUp || k.succeeded >= k.probe.Rise)
+		changed = !endpoint.Up() && (!k.beenUp || k.stale || k.succeeded >= k.probe.Rise)
 	}
+	k.stale = false
 	if changed {
 		k.since = now
 		k.beenUp = true
@@ -46,22 +50,45 @@ func (k *check) record(err error, now time.Time) (changed bool) {
 	return changed
 }
 
+// interval is the time from the last probe to the next one, but for the jitter.
+func (k *check) interval() time.Duration {
+	up := k.target.Endpoint.Up()
+	if changing := up && k.failed > 0 || !up && k.succeeded > 0; changing && k.probe.FastInterval > 0 {
+		return k.probe.FastInterval
+	}
+	if !up {
+		return k.probe.DownInterval
+	}
+	return k.probe.Interval
+}
+
 // next is when the probe after the one that began last is due. Endpoints that
-// were added together are probed together once, and so that they do not stay
-// together the second probe comes anywhere in the second half of the interval.
-// Later ones keep the interval within 10 %.
+// were added together are probed together once, as fast as the bound on running
+// probes lets them. So that they do not stay together, the second probe comes
+// anywhere in the interval. Later ones keep the interval within 10 %.
 func (k *check) next(first bool) time.Time {
 	spread := 0.9 + 0.2*rand.Float64()
 	if first {
-		spread = 0.5 + 0.5*rand.Float64()
+		spread = rand.Float64()
 	}
-	return k.began.Add(time.Duration(spread * float64(k.probe.Interval)))
+	return k.began.Add(time.Duration(spread * float64(k.interval())))
+}
+
+// pause puts a check off whose endpoint is disabled. It looks again about when the
+// probe would have been due, so that it goes on without Wake, too, if later. What
+// was put off together may be enabled together, and is spread for that.
+func (k *check) pause(now time.Time) {
+	k.paused, k.stale = true, !k.probed.IsZero()
+	k.succeeded, k.failed = 0, 0
+	interval := k.interval()
+	k.due = now.Add(interval/2 + rand.N(interval))
 }
 
 func (k *check) status() Status {
 	return Status{
 		URL:       k.target.URL,
 		Up:        k.target.Endpoint.Up(),
+		Paused:    k.paused,
 		Since:     k.since,
 		Cause:     k.cause,
 		Succeeded: k.succeeded,

@@ -16,7 +16,7 @@ const DefaultConcurrency = 256
 
 // Options are what a Checker needs besides targets. All may be zero.
 type Options struct {
-	// Prober sends the probes; nil sends HTTP requests.
+	// Prober sends the probes; nil sends them over the network.
 	Prober Prober
 	// Concurrency bounds the probes that run at a time; 0 means
 	// DefaultConcurrency. When so many hang, others are late.
@@ -49,7 +49,7 @@ type Checker struct {
 // New returns a running Checker without targets. Close must be called.
 func New(options Options) *Checker {
 	if options.Prober == nil {
-		options.Prober = httpProber{}
+		options.Prober = netProber{}
 	}
 	if options.Concurrency <= 0 {
 		options.Concurrency = DefaultConcurrency
@@ -83,10 +83,14 @@ func (c *Checker) Close() {
 // those of the last call. A call that changes nothing disturbs nothing.
 //
 //   - An endpoint that is new is probed at once. Its flag is left as it is: if it
-//     is down, as a new endpoint should be, one success brings it up.
+//     is down, as a new endpoint should be, one success brings it up. Many that
+//     are new together are probed as fast as Options.Concurrency lets them, which
+//     is what paces that first round; from then on they are spread.
 //   - One that was there keeps its state, its counts and its schedule. If the
 //     probe has changed, the new one applies from the next time on, which comes
 //     within its interval.
+//   - One that is disabled is not probed. Its flag stays as it is, and once it is
+//     enabled the first result alone decides what it will be.
 //   - One that is missing is probed no more, and after Set returns its flag is no
 //     longer touched. Who goes on using it without probes must set it up.
 func (c *Checker) Set(upstream string, probe Probe, targets []Target) {
@@ -106,6 +110,22 @@ func (c *Checker) Remove(upstream string) {
 	c.setLocked(upstream, Probe{}, nil)
 }
 
+// Wake makes a probe due at once. It is for who changes an endpoint's mode, and
+// the reason why the checker need not look at modes all the time: it looks when a
+// probe is due. Without Wake an endpoint that is enabled again is probed within
+// its interval.
+func (c *Checker) Wake(upstream string, endpoint *balancer.Endpoint) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.upstreams[upstream] {
+		if k.target.Endpoint == endpoint && k.place >= 0 {
+			k.due = time.Now()
+			heap.Fix(&c.queue, k.place)
+			c.wakeUp()
+		}
+	}
+}
+
 // Status returns the state of an upstream's endpoints in the order of Set, nil if
 // it has none.
 func (c *Checker) Status(upstream string) []Status {
@@ -118,8 +138,9 @@ func (c *Checker) Status(upstream string) []Status {
 	return statuses
 }
 
-// Round waits until each endpoint has been probed once since it was new, and
-// returns the error of ctx if that ends first. It starts no probes.
+// Round waits until each endpoint has been probed once since it was new, or was
+// found disabled, and returns the error of ctx if that ends first. It starts no
+// probes.
 func (c *Checker) Round(ctx context.Context) error {
 	c.mu.Lock()
 	firsts := c.firsts
@@ -172,6 +193,7 @@ func (c *Checker) startLocked(upstream string, probe Probe, target Target, now t
 		due:      now,
 		since:    now,
 		beenUp:   target.Endpoint.Up(),
+		awaited:  true,
 	}
 	heap.Push(&c.queue, k)
 	if c.unprobed == 0 {
@@ -189,7 +211,7 @@ func (c *Checker) updateLocked(k *check, probe Probe, target Target, now time.Ti
 		return
 	}
 	k.probe = probe
-	soon := now.Add(rand.N(probe.Interval))
+	soon := now.Add(rand.N(k.interval()))
 	if k.place >= 0 && soon.Before(k.due) {
 		k.due = soon
 		heap.Fix(&c.queue, k.place)
@@ -201,12 +223,14 @@ func (c *Checker) stopLocked(k *check) {
 	if k.place >= 0 {
 		heap.Remove(&c.queue, k.place)
 	}
-	if k.probed.IsZero() {
-		c.firstEndedLocked()
-	}
+	c.firstEndedLocked(k)
 }
 
-func (c *Checker) firstEndedLocked() {
+func (c *Checker) firstEndedLocked(k *check) {
+	if !k.awaited {
+		return
+	}
+	k.awaited = false
 	c.unprobed--
 	if c.unprobed == 0 {
 		close(c.firsts)
@@ -248,6 +272,13 @@ func (c *Checker) startDue() (due time.Time, ok bool) {
 			return k.due, true
 		}
 		k := heap.Pop(&c.queue).(*check)
+		if k.target.Endpoint.Mode() == balancer.Disabled {
+			k.pause(now)
+			heap.Push(&c.queue, k)
+			c.firstEndedLocked(k)
+			continue
+		}
+		k.paused = false
 		k.began = now
 		c.probing++
 		probe, target := k.probe, k.target
@@ -285,9 +316,7 @@ func (c *Checker) run(k *check, probe Probe, target Target) {
 
 	c.mu.Lock()
 	c.probing--
-	if counts && first {
-		c.firstEndedLocked()
-	}
+	c.firstEndedLocked(k)
 	if !k.stopped {
 		k.due = k.next(first)
 		heap.Push(&c.queue, k)

@@ -22,7 +22,7 @@ func probeOnce(t *testing.T, probe Probe, target Target) string {
 	probe = probe.withDefaults()
 	ctx, cancel := context.WithTimeout(t.Context(), probe.Timeout)
 	defer cancel()
-	if err := (httpProber{}).Probe(ctx, probe, target); err != nil {
+	if err := (netProber{}).Probe(ctx, probe, target); err != nil {
 		return err.Error()
 	}
 	return ""

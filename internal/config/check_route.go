@@ -85,7 +85,7 @@ func (r *Route) checkAction(s scope) {
 	}
 	action := actions[0]
 	idle := []string{
-		"balance", "health_check", "strip_prefix", "rewrite", "upstream_host", "timeout", "deadline_header", "retries", "hedge",
+		"balance", "health_check", "strip_prefix", "rewrite", "upstream_host", "timeout", "deadline_header", "retries", "hedge", "fallback",
 		"upgrades", "upgrade_idle_timeout", "upgrade_max_duration",
 	}
 	switch action {
@@ -148,6 +148,12 @@ func (r *Route) checkTemplates(s scope) {
 	checkOps("headers.response", &r.Headers.Response)
 	if r.Respond != nil {
 		checkHeaderTemplates(s, "respond.headers", r.Respond.Headers, params)
+	}
+	if r.Fallback != nil && r.Fallback.Respond != nil {
+		checkHeaderTemplates(s, "fallback.respond.headers", r.Fallback.Respond.Headers, params)
+	}
+	if r.Balance != nil {
+		checkTemplate(s, "balance.hash_on", r.Balance.HashOn, params)
 	}
 	if r.Rewrite != nil {
 		checkTemplate(s, "rewrite.path", r.Rewrite.Path, params)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -162,4 +163,22 @@ func isUnspecified(host string) bool {
 func isListenHost(host string) bool {
 	_, err := netip.ParseAddr(host)
 	return err == nil || isHostName(host)
+}
+
+// checkReadiness reports requirements that name nothing. It comes once all files
+// are read.
+func checkReadiness(s scope, c *Config) {
+	for i, text := range c.Server.ReadyRequires {
+		at := "server.ready_requires[" + strconv.Itoa(i) + "]"
+		kind, name, _ := strings.Cut(text, ":")
+		n := slices.IndexFunc(c.Upstreams, func(u Upstream) bool { return u.Name == name })
+		switch {
+		case kind != "upstream" && kind != "discovery":
+			s.problem(at, "expected upstream:NAME or discovery:NAME, got %q", text)
+		case n < 0:
+			s.problem(at, "no upstream is named %q", name)
+		case kind == "discovery" && c.Upstreams[n].Discovery == nil:
+			s.problem(at, "upstream %s has no discovery", name)
+		}
+	}
 }

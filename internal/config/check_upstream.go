@@ -24,11 +24,16 @@ func (u *Upstream) check(s scope) {
 	}
 	if s.hasList("targets") {
 		checkTargets(s, u.Targets)
+	} else if !s.has("targets") && !s.has("discovery") {
+		s.problem("", "needs targets, discovery or both")
 	}
-	if s.has("queue") && u.MaxInFlight == 0 {
-		s.warn("queue", "has no effect without max_in_flight")
+	if s.has("queue") && u.MaxInFlight == 0 && u.AdaptiveConcurrency == nil {
+		s.warn("queue", "has no effect without max_in_flight or adaptive_concurrency")
 	}
-	secure := false
+	if s.below("balance").has("hash_on") {
+		checkTemplate(s, "balance.hash_on", u.Balance.HashOn, []string{anyParam})
+	}
+	secure := u.Discovery != nil && u.Discovery.Scheme == "https"
 	for _, t := range u.Targets {
 		secure = secure || strings.HasPrefix(t.URL, "https:")
 	}
@@ -100,23 +105,4 @@ func targetProblem(text string) string {
 		return "port must be between 1 and 65535"
 	}
 	return ""
-}
-
-func (h *HealthCheck) check(s scope) {
-	if h.Path != "" && (!strings.HasPrefix(h.Path, "/") || strings.ContainsAny(h.Path, "# \t\r\n")) {
-		s.problem("path", "expected a path such as /health, got %q", h.Path)
-	}
-	if h.Host != "" && !isAuthority(h.Host) {
-		s.problem("host", "%q is not a host name", h.Host)
-	}
-	if h.Timeout > h.Interval && !s.has("timeout") {
-		h.Timeout = h.Interval
-	}
-	if h.Timeout > h.Interval {
-		s.problem("timeout", "must not be longer than interval (%s)", h.Interval)
-	}
-	if s.hasList("expected_statuses") && len(h.ExpectedStatuses) == 0 {
-		s.problem("expected_statuses", "needs at least one status")
-	}
-	checkHeaderValues(s, "headers", h.Headers, func(string) {})
 }

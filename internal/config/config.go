@@ -148,6 +148,16 @@ type Server struct {
 	// Forwarding chooses the headers that tell an upstream about the client.
 	Forwarding Forwarding `yaml:"forwarding"`
 
+	// Zone is where this gateway runs; `balance.prefer_zone` of upstreams goes by
+	// it.
+	Zone string `yaml:"zone"`
+
+	// ReadyRequires lists what `/ready` depends on besides the gateway itself:
+	// `upstream:NAME`, which is ready while one of its servers is available, and
+	// `discovery:NAME` for the discovery of an upstream, which is ready once it
+	// has found servers.
+	ReadyRequires []string `yaml:"ready_requires"`
+
 	// Shutdown bounds the time between SIGTERM and the exit.
 	Shutdown Shutdown `yaml:"shutdown"`
 

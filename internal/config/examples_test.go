@@ -159,6 +159,6 @@ func TestSchemaRefuses(t *testing.T) {
 	f("server: {watch: yes please}")
 	f("routes: [{name: no-path}]")
 	f("routes: [{path: /, auth: {}}]")
-	f("upstreams: [{name: a, targets: []}]")
+	f("upstreams: [{name: a, discovery: {dns: {}}}]")
 	f("observability: {log: {level: loud}}")
 }

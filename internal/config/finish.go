@@ -56,15 +56,26 @@ func (l *loader) resolveUpstreams(names []string) map[string]bool {
 	used := map[string]bool{}
 	for i := range l.config.Routes {
 		r := &l.config.Routes[i]
-		used[r.Upstream] = true
-		if r.Upstream != "" && !exists[r.Upstream] {
-			p := r.Origin.at("upstream", fmt.Sprintf("no upstream is named %q", r.Upstream), false)
-			p.Suggestion = nearest(r.Upstream, names)
-			used[p.Suggestion] = true
-			l.problems = append(l.problems, p)
+		l.resolveUpstream(r, "upstream", r.Upstream, names, exists, used)
+		if r.Fallback != nil {
+			l.resolveUpstream(r, "fallback.upstream", r.Fallback.Upstream, names, exists, used)
+			if r.Upstream != "" && r.Fallback.Upstream == r.Upstream {
+				l.problems = append(l.problems, r.Origin.at("fallback.upstream", "is the route's own upstream", false))
+			}
 		}
 	}
 	return used
+}
+
+func (l *loader) resolveUpstream(r *Route, field, name string, names []string, exists, used map[string]bool) {
+	used[name] = true
+	if name == "" || exists[name] {
+		return
+	}
+	p := r.Origin.at(field, fmt.Sprintf("no upstream is named %q", name), false)
+	p.Suggestion = nearest(name, names)
+	used[p.Suggestion] = true
+	l.problems = append(l.problems, p)
 }
 
 // nameRoutes reports names that are used twice and names the routes that have

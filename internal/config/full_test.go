@@ -13,6 +13,7 @@ func TestFullDocumentSetsEveryKey(t *testing.T) {
 	// What names other files has tests of its own.
 	set := map[string]bool{
 		"Config.include": true, "Admin.token_file": true, "UpstreamTLS.ca_file": true, "Admin.tls": true,
+		"Sticky.secret_file": true, "ConsulDiscovery.token_file": true, "ConsulDiscovery.ca_file": true, "KubernetesDiscovery.ca_file": true,
 		"AdminTLS.cert_file": true, "AdminTLS.key_file": true, "AdminTLS.client_ca_file": true,
 	}
 	ps := newPlans()

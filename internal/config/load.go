@@ -136,6 +136,7 @@ func (l *loader) load(name string, data []byte) (*Config, error) {
 		checkSettings(scope{d, root}, c)
 		l.includes(scope{d, root}, c.Include)
 		l.finish()
+		checkReadiness(scope{d, root}, c)
 	}
 	order := make(map[string]int, len(l.files))
 	for i, f := range l.files {

@@ -93,7 +93,7 @@ routes:
   - {name: own, path: /, targets: [{url: "HTTP://A:80/", weight: 2}], balance: {algorithm: random}}
   - {path: /u, upstream: u}`)
 	u := c.InlineUpstream(0)
-	if u.Name != "route:own" || u.Targets[0] != (Target{"http://a:80", 2}) || u.Balance.Algorithm != "random" ||
+	if u.Name != "route:own" || u.Targets[0] != (Target{URL: "http://a:80", Weight: 2}) || u.Balance.Algorithm != "random" ||
 		u.Pool.MaxConnections != 1024 || u.ConnectTimeout != Duration(2*time.Second) {
 		t.Errorf("got %+v", u)
 	}

@@ -39,12 +39,6 @@ func reserved(path []step) string {
 		return "traffic splitting"
 	case "routes[].mirror":
 		return "traffic mirroring"
-	case "upstreams[].circuit_breaker":
-		return "circuit breaking"
-	case "upstreams[].outlier_detection":
-		return "passive health checks"
-	case "upstreams[].discovery":
-		return "service discovery"
 	}
 	return ""
 }

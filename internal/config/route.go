@@ -102,6 +102,9 @@ type Route struct {
 	// Hedge makes a second attempt when the first is slow. Absent, none is made.
 	Hedge *Hedge `yaml:"hedge"`
 
+	// Fallback answers requests whose upstream cannot. Absent, they get the error.
+	Fallback *Fallback `yaml:"fallback"`
+
 	// Upgrades lists the protocols that a request may switch its connection to,
 	// in lower case: `websocket`, or others such as `irc/6.9`. Requests for
 	// protocols that are not listed are forwarded without the wish. `[]` allows

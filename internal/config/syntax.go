@@ -235,6 +235,11 @@ func managedHeader(name string) string {
 	return ""
 }
 
+// anyParam among the parameters that a template may use stands for all: routes
+// that share an upstream have different ones, and those that lack one have it
+// empty.
+const anyParam = "*"
+
 // checkTemplate reports variables that do not exist. A `$${` is not one.
 func checkTemplate(s scope, field string, t Template, params []string) {
 	text := string(t)
@@ -264,7 +269,7 @@ func checkVariable(s scope, field, name string, params []string) {
 	switch {
 	case !dotted && slices.Contains(known, name):
 	case dotted && kind == "param":
-		if key == "" || !slices.Contains(params, key) {
+		if key == "" || !slices.Contains(params, key) && !slices.Contains(params, anyParam) {
 			s.suggest(field, nearest(key, params), "the route's path has no parameter %q", key)
 		}
 	case dotted && (kind == "header" || kind == "cookie") && isToken(key):

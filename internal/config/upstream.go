@@ -18,13 +18,28 @@ type Upstream struct {
 	Name string `yaml:"name" required:"true"`
 
 	// Targets lists the servers.
-	Targets []Target `yaml:"targets" required:"true"`
+	Targets []Target `yaml:"targets"`
+
+	// Discovery finds the servers, in place of `targets` or beside them.
+	Discovery *Discovery `yaml:"discovery"`
 
 	// Balance chooses a server for each request.
 	Balance Balance `yaml:"balance"`
 
 	// HealthCheck probes the servers. Absent, every server counts as healthy.
 	HealthCheck *HealthCheck `yaml:"health_check"`
+
+	// OutlierDetection takes a server out of service for a while that answers
+	// worse than it should.
+	OutlierDetection OutlierDetection `yaml:"outlier_detection"`
+
+	// CircuitBreaker stops sending where most attempts fail or are slow. Absent,
+	// there is none.
+	CircuitBreaker *CircuitBreaker `yaml:"circuit_breaker"`
+
+	// AdaptiveConcurrency bounds the requests in flight by what the servers are
+	// found to take. Absent, only `max_in_flight` does.
+	AdaptiveConcurrency *AdaptiveConcurrency `yaml:"adaptive_concurrency"`
 
 	// Pool bounds the connections to each server.
 	Pool Pool `yaml:"pool"`
@@ -71,47 +86,13 @@ type Target struct {
 	// Weight is the server's share of the traffic in proportion to the other
 	// weights. 0 gives it no new requests, which drains it.
 	Weight int `yaml:"weight" default:"1" min:"0" max:"65535"`
-}
 
-// Balance chooses a server for each request.
-type Balance struct {
-	// Algorithm is `p2c` (the less loaded of two random servers),
-	// `round_robin` (smooth, by weight), `random` (by weight) or
-	// `least_connections`.
-	Algorithm string `yaml:"algorithm" default:"p2c" enum:"p2c,round_robin,random,least_connections"`
-}
+	// Priority groups servers: those of a lower number serve, and the next
+	// take over what they cannot carry once some of them are down.
+	Priority int `yaml:"priority" default:"0" min:"0" max:"15"`
 
-// HealthCheck probes each server of an upstream. A new server is down until
-// its first probe succeeds.
-type HealthCheck struct {
-	// Path is the path, and query if any, to request.
-	Path string `yaml:"path" required:"true"`
-
-	// Method is the request's method.
-	Method string `yaml:"method" default:"GET" enum:"GET,HEAD,OPTIONS,POST"`
-
-	// Host is the request's Host. Absent, the target's host.
-	Host string `yaml:"host"`
-
-	// Headers are added to the request.
-	Headers map[string]string `yaml:"headers"`
-
-	// Interval is the time between probes of one server.
-	Interval Duration `yaml:"interval" default:"2s" min:"100ms"`
-
-	// Timeout bounds one probe. It may not be longer than the interval; absent,
-	// it is not.
-	Timeout Duration `yaml:"timeout" default:"1s" min:"1ms"`
-
-	// Rise is how many successes in a row bring a server up.
-	Rise int `yaml:"rise" default:"2" min:"1" max:"100"`
-
-	// Fall is how many failures in a row take a server down.
-	Fall int `yaml:"fall" default:"3" min:"1" max:"100"`
-
-	// ExpectedStatuses lists the statuses that count as success, each one
-	// number or a range such as `200-399`.
-	ExpectedStatuses []StatusRange `yaml:"expected_statuses" default:"200-399"`
+	// Zone is where the server is; `balance.prefer_zone` goes by it.
+	Zone string `yaml:"zone"`
 }
 
 // Queue holds requests above an upstream's `max_in_flight`, first come first

@@ -40,6 +40,13 @@ The query changes the answer of every path but /health:
   close=true               close the connection after the answer
   reset=true               close the connection without an answer
 
+POST /behavior changes the answer to every request that is not to /health, until
+the next POST /behavior, which starts afresh:
+
+  status=500               status code
+  delay=50ms               wait before answering
+  capacity=8               work on so many requests at a time; others wait
+
 Sizes are bytes, or take B, KiB, MiB or GiB. A value that cannot be used is
 answered with 400. Every answer carries ` + InstanceHeader + `.
 `

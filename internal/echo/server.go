@@ -47,6 +47,7 @@ type Server struct {
 	nameBytes []byte
 	wait      func(d time.Duration, done <-chan struct{}) bool
 	down      atomic.Bool
+	behavior  atomic.Pointer[behavior] // nil for the usual one
 }
 
 // New returns a server that is up and waits for Serve.
@@ -100,12 +101,28 @@ var instanceHeader = []byte(InstanceHeader)
 func (s *Server) Handle(ctx *fasthttp.RequestCtx) {
 	ctx.Response.Header.SetCanonical(instanceHeader, s.nameBytes)
 
+	path := ctx.Path()
+	if string(path) == "/health" {
+		s.health(ctx)
+		return
+	}
+	if string(path) == "/behavior" && ctx.IsPost() {
+		s.behave(ctx)
+		return
+	}
+	if b := s.behavior.Load(); b != nil {
+		b.apply(ctx, s)
+		return
+	}
+	s.answer(ctx)
+}
+
+// answer is the answer that the request asks for.
+func (s *Server) answer(ctx *fasthttp.RequestCtx) {
 	hasQuery := len(ctx.URI().QueryString()) > 0
 	switch path := ctx.Path(); {
 	case string(path) == "/plain" && !hasQuery:
 		plain(ctx)
-	case string(path) == "/health":
-		s.health(ctx)
 	case string(path) == "/" && !hasQuery && (ctx.IsGet() || ctx.IsHead()):
 		ctx.SetContentType(textPlain)
 		ctx.SetBodyString(Usage)

@@ -8,7 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/salgue441/velocity/balancer/health"
+	"github.com/salgue441/velocity/balancer/discovery"
 	"github.com/salgue441/velocity/internal/config"
 	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy"
@@ -101,9 +101,21 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 			g.retainMetrics() // forget handles of what will not run
 		}
 	}()
+	limit := warmTime
+	if g.running.Load() == nil && g.takeover != nil {
+		limit = warmTimeTakeover
+	}
+	watches := g.discover(ctx, c, limit)
+	defer func() {
+		if err != nil {
+			closeWatches(watches)
+		}
+	}()
+	living := g.living
+	living.watches = watches
 	var p *plan
 	err = aside(func() (err error) {
-		p, err = build(c, g.living, g.registry)
+		p, err = build(c, living, g.registry)
 		return err
 	})
 	if err != nil {
@@ -135,16 +147,14 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	p.snapshot.Local = local(c, g.ready.Load, exposed)
+	p.snapshot.Local = local(c, g.isReady, exposed)
 	// Last of what can fail, since it opens a file.
 	if err := g.openAccessLog(c, before, next); err != nil {
 		return err
 	}
 
-	g.watchHealth(p)
-	limit := warmTime
-	if before == nil && g.takeover != nil {
-		limit = warmTimeTakeover
+	for i := range p.upstreams {
+		g.observeHealth(&p.upstreams[i])
 	}
 	warmed, cancel := context.WithTimeout(ctx, limit)
 	if err := g.checker.Round(warmed); err != nil && ctx.Err() == nil {
@@ -152,21 +162,14 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	}
 	cancel()
 
-	for _, u := range p.upstreams {
-		for i, e := range u.state.Endpoints {
-			e.Live.SetWeight(u.weights[i])
-			if u.probe == nil {
-				e.Live.SetUp(true) // it may have had a check before
-			}
-		}
-		u.upstream.Set(u.state)
-		u.upstream.SetLimits(u.limits)
+	for i := range p.upstreams {
+		g.install(&p.upstreams[i], before != nil)
 	}
 	g.proxy.Swap(p.snapshot)
 	g.adminServing.Store(&handler)
 	g.running.Store(next)
 
-	g.retire(p)
+	g.retire(p, watches)
 	g.retainMetrics()
 	g.metrics.SetConfig(c.Hash())
 	if err := g.level.UnmarshalText([]byte(c.Observability.Log.Level)); err != nil {
@@ -196,59 +199,57 @@ func (g *Gateway) watchFiles(c *config.Config) {
 	}
 }
 
-// watchHealth points the checker at the plan's endpoints. Endpoints that stay
-// keep their state and schedule.
-func (g *Gateway) watchHealth(p *plan) {
-	for _, u := range p.upstreams {
-		if u.probe == nil {
-			g.checker.Remove(u.upstream.Name())
-			continue
-		}
-		targets := make([]health.Target, len(u.state.Endpoints))
-		for i, e := range u.state.Endpoints {
-			targets[i] = health.Target{URL: e.Target, Endpoint: e.Live, TLS: e.TLSConfig(), Preface: e.ProbePreface()}
-		}
-		g.checker.Set(u.upstream.Name(), *u.probe, targets)
+// retire replaces the living table by what the plan has, but for endpoints.
+func (g *Gateway) retire(p *plan, watches map[string]*discovery.Watch) {
+	inFlight := make(map[string]*proxy.InFlight, len(p.routes))
+	for _, r := range p.routes {
+		inFlight[r.Name] = r.InFlight
 	}
+	upstreams := make(map[string]*upstream.Upstream, len(p.upstreams))
+	for _, u := range p.upstreams {
+		upstreams[u.upstream.Name()] = u.upstream
+	}
+	for name, u := range g.living.upstreams {
+		if upstreams[name] == nil {
+			g.checker.Remove(name)
+			g.outliers.Remove(name)
+			g.slowStarts.Delete(name)
+			g.dropUpstreamBreaker(u)
+			delete(g.living.discovered, name)
+		}
+	}
+	for name, u := range upstreams {
+		if g.living.upstreams[name] == nil {
+			g.registry.Upstream(name).Observe(func() telemetry.UpstreamState { return g.upstreamState(u) })
+		}
+	}
+	closeWatches(g.living.watches)
+	g.living.inFlight, g.living.upstreams, g.living.watches = inFlight, upstreams, watches
+	g.retireEndpoints(p.endpoints)
 }
 
-// retire replaces the living table. Endpoints that are no longer wanted take
-// no new requests; those under way finish, and their connections close.
-func (g *Gateway) retire(p *plan) {
-	wanted := living{
-		inFlight:  make(map[string]*proxy.InFlight, len(p.routes)),
-		upstreams: make(map[string]*upstream.Upstream, len(p.upstreams)),
-		endpoints: p.endpoints,
-	}
-	for _, r := range p.routes {
-		wanted.inFlight[r.Name] = r.InFlight
-	}
-	for _, u := range p.upstreams {
-		wanted.upstreams[u.upstream.Name()] = u.upstream
-	}
-	for name := range g.living.upstreams {
-		if wanted.upstreams[name] == nil {
-			g.checker.Remove(name)
-		}
-	}
+// retireEndpoints replaces the living endpoints. Those that are no longer wanted
+// take no new requests; what they have finishes, and their connections close.
+func (g *Gateway) retireEndpoints(wanted map[endpointKey]*upstream.Endpoint) {
 	for key, e := range g.living.endpoints {
-		if wanted.endpoints[key] == nil {
+		if wanted[key] == nil {
 			e.Live.Retire()
 			e.CloseIdle()
+			g.ramps.Stop(e.Live)
+			g.dropServerBreaker(e)
 		}
 	}
-	for key, e := range wanted.endpoints {
+	for key, e := range wanted {
 		if g.living.endpoints[key] == nil {
-			e.Metrics.Observe(func() telemetry.EndpointState {
-				open, _ := e.Connections()
-				return telemetry.EndpointState{Up: e.Live.Available(), Connections: open}
-			})
+			e.Metrics.Observe(func() telemetry.EndpointState { return g.endpointState(e) })
 		}
 	}
-	g.living = wanted
+	g.living.endpoints = wanted
+	g.living.forget()
 }
 
-// retainMetrics unregisters the handles of routes and endpoints that are gone.
+// retainMetrics unregisters the handles of routes, upstreams and endpoints that
+// are gone.
 func (g *Gateway) retainMetrics() {
 	r := g.running.Load()
 	if r == nil {
@@ -258,11 +259,15 @@ func (g *Gateway) retainMetrics() {
 	for i, route := range r.plan.routes {
 		routes[i] = route.Name
 	}
+	upstreams := make([]string, len(r.plan.upstreams))
+	for i, u := range r.plan.upstreams {
+		upstreams[i] = u.upstream.Name()
+	}
 	endpoints := make([][2]string, 0, len(r.plan.endpoints))
 	for key := range r.plan.endpoints {
 		endpoints = append(endpoints, [2]string{key.upstream, key.target})
 	}
-	g.registry.Retain(routes, endpoints)
+	g.registry.Retain(routes, upstreams, endpoints)
 }
 
 // warnings are the plan's, and those about settings that wait for a restart.

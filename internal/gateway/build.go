@@ -1,20 +1,14 @@
 package gateway
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"maps"
 	"net/textproto"
-	"os"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/salgue441/velocity/admin"
-	"github.com/salgue441/velocity/balancer"
-	"github.com/salgue441/velocity/balancer/health"
 	"github.com/salgue441/velocity/internal/config"
 	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy"
@@ -34,15 +28,6 @@ type plan struct {
 	warnings  config.Problems
 }
 
-// plannedUpstream is an upstream and the state it is about to get.
-type plannedUpstream struct {
-	upstream *upstream.Upstream
-	state    *upstream.State
-	limits   upstream.Limits
-	weights  []int
-	probe    *health.Probe // nil without a health check
-}
-
 // builder makes a plan.
 type builder struct {
 	config   *config.Config
@@ -51,6 +36,8 @@ type builder struct {
 	plan     plan
 	problems config.Problems
 	cors     *proxy.Phase // of the plugin, for routes without their own
+	// addresses are the living endpoints by upstream and target; made when needed.
+	addresses map[[2]string]*upstream.Endpoint
 }
 
 // build turns a configuration into a plan. Parts that live on are taken from
@@ -134,130 +121,6 @@ func corsPolicy(c *config.CORS) proxy.CORSPolicy {
 		MaxAge:         time.Duration(c.MaxAge),
 		PrivateNetwork: c.AllowPrivateNetwork,
 	}
-}
-
-// buildUpstreams plans the named upstreams.
-func (b *builder) buildUpstreams() map[string]*config.Upstream {
-	named := make(map[string]*config.Upstream, len(b.config.Upstreams))
-	for i := range b.config.Upstreams {
-		c := &b.config.Upstreams[i]
-		named[c.Name] = c
-		b.buildUpstream(c, func(field, message string) {
-			b.problems = append(b.problems, b.config.UpstreamProblemAt(i, field, message, false))
-		})
-	}
-	return named
-}
-
-// buildUpstream plans one upstream and returns it, nil after a problem.
-func (b *builder) buildUpstream(c *config.Upstream, problem func(field, message string)) *upstream.Upstream {
-	settings, fingerprint, err := transportSettings(c)
-	if err != nil {
-		problem("tls", err.Error())
-		return nil
-	}
-	p := plannedUpstream{upstream: b.living.upstreams[c.Name], limits: upstream.Limits{
-		MaxInFlight: c.MaxInFlight, QueueSize: c.Queue.Size, QueueTimeout: time.Duration(c.Queue.Timeout),
-	}}
-	if p.upstream == nil {
-		p.upstream = upstream.New(c.Name)
-	}
-	var endpoints []*upstream.Endpoint
-	for i, t := range c.Targets {
-		key := endpointKey{c.Name, t.URL, fingerprint}
-		e := b.living.endpoints[key]
-		if e == nil {
-			// With a check, an endpoint is down until its first success, unless
-			// only its connections' settings are new.
-			live := balancer.NewEndpoint(t.Weight, c.HealthCheck == nil || b.isUp(c.Name, t.URL))
-			e, err = upstream.NewEndpoint(t.URL, live, b.registry.Endpoint(c.Name, t.URL), settings)
-			if err != nil {
-				problem("targets["+strconv.Itoa(i)+"].url", err.Error())
-				continue
-			}
-		}
-		b.plan.endpoints[key] = e
-		endpoints = append(endpoints, e)
-		p.weights = append(p.weights, t.Weight)
-	}
-	p.state, err = upstream.NewState(c.Balance.Algorithm, endpoints)
-	if err != nil {
-		problem("balance.algorithm", err.Error())
-		return nil
-	}
-	if c.HealthCheck != nil {
-		p.probe = healthProbe(c.HealthCheck)
-	}
-	b.plan.upstreams = append(b.plan.upstreams, p)
-	return p.upstream
-}
-
-// isUp reports whether a living endpoint of the same upstream and address, with
-// whatever settings, is up.
-func (b *builder) isUp(upstream, target string) bool {
-	for key, e := range b.living.endpoints {
-		if key.upstream == upstream && key.target == target && e.Live.Up() {
-			return true
-		}
-	}
-	return false
-}
-
-func healthProbe(c *config.HealthCheck) *health.Probe {
-	p := &health.Probe{
-		Method: c.Method, Path: c.Path, Host: c.Host,
-		Interval: time.Duration(c.Interval), Timeout: time.Duration(c.Timeout),
-		Rise: c.Rise, Fall: c.Fall,
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
-		p.Headers = append(p.Headers, [2]string{name, c.Headers[name]})
-	}
-	for _, r := range c.ExpectedStatuses {
-		p.Expect = append(p.Expect, health.StatusRange{From: r.From, To: r.To})
-	}
-	return p
-}
-
-// transportSettings returns the settings of an upstream's connections and a
-// fingerprint of them. A CA file counts by its content: a renewed one makes
-// new endpoints.
-func transportSettings(c *config.Upstream) (upstream.Settings, string, error) {
-	s := upstream.Settings{
-		ConnectTimeout:   time.Duration(c.ConnectTimeout),
-		MaxConnections:   c.Pool.MaxConnections,
-		MaxWait:          time.Duration(c.Pool.MaxWait),
-		IdleTimeout:      time.Duration(c.Pool.IdleTimeout),
-		MaxLifetime:      time.Duration(c.Pool.MaxLifetime),
-		DisableKeepAlive: !c.Pool.KeepAlive,
-		ProxyProtocol:    proxyVersion(c.ProxyProtocol),
-	}
-	var ca []byte
-	if c.TLS.CAFile != "" || c.TLS.ServerName != "" {
-		s.TLS = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName}
-	}
-	if c.TLS.CAFile != "" {
-		var err error
-		if ca, err = os.ReadFile(c.TLS.CAFile); err != nil {
-			return s, "", fmt.Errorf("read ca_file: %w", err)
-		}
-		s.TLS.RootCAs = x509.NewCertPool()
-		if !s.TLS.RootCAs.AppendCertsFromPEM(ca) {
-			return s, "", errors.New("read ca_file: no PEM certificate in " + c.TLS.CAFile)
-		}
-	}
-	fingerprint := fmt.Sprint(s.ConnectTimeout, s.MaxConnections, s.MaxWait, s.IdleTimeout, s.MaxLifetime, s.DisableKeepAlive, s.ProxyProtocol,
-		c.TLS.ServerName, string(ca))
-	return s, fingerprint, nil
-}
-
-func proxyVersion(text string) int {
-	switch text {
-	case "v1":
-		return 1
-	case "v2":
-		return 2
-	}
-	return 0
 }
 
 // buildRoutes compiles the routes and the table over them.
@@ -388,15 +251,31 @@ func (b *builder) buildRoute(i int, c *config.Route, named map[string]*config.Up
 		r.Answer = b.buildRespond(c.Respond, problem)
 	case c.Upstream != "":
 		if up := named[c.Upstream]; up != nil {
-			r.Upstream, r.ReplyTimeout = planned[c.Upstream], time.Duration(up.ResponseTimeout)
-			r.FirstByteTimeout = time.Duration(up.FirstByteTimeout)
+			r.Destination = destination(up, planned[c.Upstream])
 		}
 	default:
 		up := b.config.InlineUpstream(i)
-		r.ReplyTimeout = time.Duration(up.ResponseTimeout)
-		r.Upstream = b.buildUpstream(up, func(field, message string) { problem(field, errors.New(message)) })
+		r.Destination = destination(up, b.buildUpstream(up, func(field, message string) { problem(field, errors.New(message)) }))
+	}
+	if c.Fallback != nil {
+		r.Fallback = b.buildFallback(c.Fallback, named, planned, problem)
 	}
 	return r
+}
+
+func (b *builder) buildFallback(c *config.Fallback, named map[string]*config.Upstream, planned map[string]*upstream.Upstream, problem func(string, error)) *proxy.Fallback {
+	f := new(proxy.Fallback)
+	for _, e := range proxy.Errors() {
+		if slices.Contains(c.On, e.Code) {
+			f.On = append(f.On, e)
+		}
+	}
+	if c.Respond != nil {
+		f.Answer = b.buildRespond(c.Respond, problem)
+	} else if up := named[c.Upstream]; up != nil {
+		f.Destination = destination(up, planned[c.Upstream])
+	}
+	return f
 }
 
 func (b *builder) buildPhases(c *config.Route, r *proxy.Route, problem func(string, error)) {
@@ -515,7 +394,15 @@ func phaseNames(r *proxy.Route) []string {
 	if r.Answer != nil {
 		return append(names, "answer")
 	}
-	return append(names, "forward: "+r.Upstream.Name())
+	names = append(names, "forward: "+r.Upstream.Name())
+	switch f := r.Fallback; {
+	case f == nil:
+	case f.Answer != nil:
+		names = append(names, "fallback: answer")
+	default:
+		names = append(names, "fallback: "+f.Destination.Upstream.Name())
+	}
+	return names
 }
 
 // predicates puts the conditions of a route in words.

@@ -20,7 +20,11 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/salgue441/velocity/balancer"
+	"github.com/salgue441/velocity/balancer/breaker"
+	"github.com/salgue441/velocity/balancer/discovery"
 	"github.com/salgue441/velocity/balancer/health"
+	"github.com/salgue441/velocity/balancer/health/outlier"
 	"github.com/salgue441/velocity/internal/config"
 	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy"
@@ -60,8 +64,19 @@ type Gateway struct {
 	metrics  *telemetry.GatewayMetrics
 	proxy    *proxy.Server
 	checker  *health.Checker
+	outliers *outlier.Detector
+	breakers *breaker.Watch
+	ramps    *balancer.Ramps
+	sources  *discovery.Group
 	watch    *watcher
 	started  time.Time
+
+	slowStarts     sync.Map      // balancer.SlowStart by upstream
+	rediscover     chan struct{} // something is in changed
+	changedMu      sync.Mutex
+	changed        map[string]bool   // upstreams whose discovery has news
+	failing        map[string]bool   // sources that fail
+	sourceFailures map[string]uint64 // how often each has
 
 	applying       sync.Mutex // held by Reload; guards what follows, down to closed
 	living         living
@@ -127,7 +142,8 @@ func New(o Options) (*Gateway, error) {
 		started:  time.Now(),
 		stopped:  make(chan struct{}),
 		handover: handover{done: make(chan struct{})},
-		systemd:  newNotifier(o.Env),
+		changed:  make(map[string]bool), failing: make(map[string]bool), sourceFailures: make(map[string]uint64), rediscover: make(chan struct{}, 1),
+		systemd: newNotifier(o.Env),
 	}
 	g.metrics = g.registry.Gateway()
 	g.door = newDoor(g.metrics)
@@ -141,7 +157,11 @@ func New(o Options) (*Gateway, error) {
 	})
 	g.runtimeLimit, g.groupLimit = debug.SetMemoryLimit(-1), groupLimit(os.DirFS("/"))
 	g.memory = g.newMemoryWatch()
-	g.checker = health.New(health.Options{OnChange: g.healthChanged})
+	g.checker = health.New(health.Options{OnChange: g.healthChanged, OnProbe: g.probed})
+	g.outliers = outlier.New(outlier.Options{OnEject: g.ejected, OnReturn: g.returned})
+	g.breakers = breaker.NewWatch(g.proxy.Now)
+	g.ramps = balancer.NewRamps()
+	g.sources = discovery.NewGroup(discovery.Options{Report: g.sourceReported})
 	if g.watch, err = newWatcher(log); err != nil {
 		log.Warn("watch configuration: changes need SIGHUP", zap.Error(err))
 	}
@@ -188,7 +208,7 @@ func (g *Gateway) abandon() {
 		g.takeover.conn.Close()
 	}
 	g.watch.close()
-	g.checker.Close()
+	g.closeWatchers()
 }
 
 // listenAdmin opens the management listener.
@@ -274,6 +294,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		g.loops.Go(func() { g.watch.run(g.stopped, want) })
 	}
 	g.loops.Go(func() { g.memory.run(g.stopped) })
+	g.loops.Go(g.rediscoverLoop)
 	g.accept()
 	g.serveAdmin()
 	g.ready.Store(true)
@@ -491,7 +512,7 @@ func (g *Gateway) release(cancel context.CancelFunc) {
 		_ = g.admin.ShutdownWithContext(ctx) // a client that keeps it busy does not hold up the exit
 		done()
 	}
-	g.checker.Close()
+	g.closeWatchers()
 	debug.SetMemoryLimit(g.runtimeLimit)
 	g.closeAccessLog(g.running.Load().accessLog)
 	g.loops.Wait()
@@ -509,12 +530,11 @@ func expired() context.Context {
 	return ctx
 }
 
-// healthChanged logs what the checker found.
-func (g *Gateway) healthChanged(e health.Event) {
-	fields := []zap.Field{zap.String("upstream", e.Upstream), zap.String("endpoint", e.Target.URL)}
-	if e.Up {
-		g.log.Info("endpoint is up", fields...)
-		return
-	}
-	g.log.Warn("endpoint is down", append(fields, zap.String("cause", e.Cause))...)
+// closeWatchers ends all that watches endpoints beside requests.
+func (g *Gateway) closeWatchers() {
+	g.sources.Close()
+	g.checker.Close()
+	g.outliers.Close()
+	g.breakers.Close()
+	g.ramps.Close()
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"github.com/salgue441/velocity/balancer/discovery"
 	"github.com/salgue441/velocity/proxy"
 	"github.com/salgue441/velocity/proxy/upstream"
 )
@@ -11,6 +12,11 @@ type living struct {
 	inFlight  map[string]*proxy.InFlight // by route
 	upstreams map[string]*upstream.Upstream
 	endpoints map[endpointKey]*upstream.Endpoint
+	watches   map[string]*discovery.Watch // by upstream
+	// discovered is what each upstream's discovery had found when its endpoints
+	// were made: it holds for as long as another source has not answered.
+	discovered map[string][]discovery.Target
+	overrides  map[overrideKey]override // what the operator has decided
 }
 
 // endpointKey is the identity of an endpoint across reloads. Connections,
@@ -22,5 +28,8 @@ type endpointKey struct {
 }
 
 func newLiving() living {
-	return living{inFlight: map[string]*proxy.InFlight{}, upstreams: map[string]*upstream.Upstream{}, endpoints: map[endpointKey]*upstream.Endpoint{}}
+	return living{
+		inFlight: map[string]*proxy.InFlight{}, upstreams: map[string]*upstream.Upstream{}, endpoints: map[endpointKey]*upstream.Endpoint{},
+		watches: map[string]*discovery.Watch{}, overrides: map[overrideKey]override{}, discovered: map[string][]discovery.Target{},
+	}
 }

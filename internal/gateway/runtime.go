@@ -17,10 +17,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/salgue441/velocity/admin"
-	"github.com/salgue441/velocity/balancer/health"
 	"github.com/salgue441/velocity/internal/config"
 	"github.com/salgue441/velocity/proxy"
-	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 var _ admin.Runtime = adminRuntime{}
@@ -141,13 +139,14 @@ func (g *Gateway) Status() admin.Status {
 	s := admin.Status{
 		Version: g.options.Version, Commit: g.options.Commit, GoVersion: runtime.Version(),
 		StartedAt: g.started, UptimeSeconds: int64(time.Since(g.started).Seconds()),
-		Ready: g.ready.Load(), Draining: g.draining.Load(),
+		NotReady: g.notReady(r), Draining: g.draining.Load(),
 		Config: admin.ConfigView{
 			Hash: r.plan.config.Hash(), Files: config.Files(r.plan.config), LoadedAt: r.at, Revision: r.revision,
 		},
 		Connections: g.door.open.Load(),
 		Warnings:    warningTexts(r.plan),
 	}
+	s.Ready = g.ready.Load() && len(s.NotReady) == 0
 	for _, a := range g.acceptors() {
 		s.Listeners = append(s.Listeners, admin.Listener{Name: "gateway", Address: a.address()})
 	}
@@ -186,39 +185,6 @@ func (g *Gateway) Routes() []admin.Route {
 		out[i] = describe(&p.config.Routes[i], r)
 	}
 	return out
-}
-
-// Upstreams implements admin.Runtime.
-func (g *Gateway) Upstreams() []admin.Upstream {
-	r := g.running.Load()
-	out := make([]admin.Upstream, len(r.plan.upstreams))
-	for i, u := range r.plan.upstreams {
-		state := u.upstream.State()
-		checks := g.checker.Status(u.upstream.Name())
-		v := admin.Upstream{Name: u.upstream.Name(), Algorithm: state.Algorithm, Endpoints: make([]admin.Endpoint, len(state.Endpoints))}
-		for j, e := range state.Endpoints {
-			v.Endpoints[j] = endpointView(e, r.since[e], checks)
-		}
-		out[i] = v
-	}
-	return out
-}
-
-func endpointView(e *upstream.Endpoint, since time.Time, checks []health.Status) admin.Endpoint {
-	open, idle := e.Connections()
-	v := admin.Endpoint{
-		URL: e.Target, Weight: e.Live.Weight(), Up: e.Live.Up(), Since: since, Draining: e.Live.Retired(),
-		InFlight: e.Live.InFlight(), Connections: admin.Connections{Open: open, Idle: idle},
-	}
-	for _, c := range checks {
-		if c.URL == e.Target {
-			v.Since = c.Since
-			if !c.Up {
-				v.Cause = c.Cause
-			}
-		}
-	}
-	return v
 }
 
 // WriteMetrics implements admin.Runtime.

@@ -26,6 +26,7 @@ func TestRecordAllocatesNothing(t *testing.T) {
 			e.Status = 100 * (class + 1)
 			e.Shard++
 			route.Begin(e.Shard)
+			route.FellBack(e.Shard)
 			route.Record(e)
 		}
 	})
@@ -35,12 +36,14 @@ func TestRecordAllocatesNothing(t *testing.T) {
 		endpoint.Connected(e.Shard, true)
 		endpoint.Answered(e.Shard, 200, time.Millisecond)
 		endpoint.Failed(e.Shard, FailureTimeout)
+		endpoint.Probed(false)
 		endpoint.End(e.Shard)
 	})
 	f("GatewayMetrics", func() {
 		gateway.ConnectionAccepted()
 		gateway.ConnectionClosed()
 		gateway.Panicked()
+		gateway.Limited(LimitCircuit)
 		gateway.Reloaded(ReloadApplied, e.Start)
 	})
 

@@ -32,8 +32,19 @@ var failureLabels = [failureKinds]string{"connect_failed", "timeout", "reset", "
 type EndpointState struct {
 	// Up tells whether the endpoint is offered requests.
 	Up bool
+	// Ejected tells whether it was taken out of rotation as an outlier.
+	Ejected bool
+	// Weight is its share of the requests relative to its like.
+	Weight int
 	// Connections counts the open connections, idle ones included.
 	Connections int
+	// Latency is the balancer's estimate of how long it takes to answer, zero
+	// if too little is known.
+	Latency time.Duration
+	// Breaker is its circuit breaker, and BreakerOpened how often that has
+	// opened, which must not fall while the endpoint is the same.
+	Breaker       BreakerState
+	BreakerOpened uint64
 }
 
 // EndpointMetrics counts the attempts on one endpoint of an upstream. An attempt
@@ -43,10 +54,10 @@ type EndpointState struct {
 //
 // The shard argument is Event.Shard.
 type EndpointMetrics struct {
-	labels string
-	mask   uint32
-	state  atomic.Pointer[func() EndpointState]
-	shards [maxShards]atomic.Pointer[endpointShard]
+	striped[endpointShard]
+	state atomic.Pointer[func() EndpointState]
+	// Probes are seconds apart, and not the requests' business.
+	probesPassed, probesFailed atomic.Uint64
 }
 
 // endpointShard is a whole number of cache lines, see TestShardSizes.
@@ -93,23 +104,23 @@ func (m *EndpointMetrics) Failed(shard uint32, kind FailureKind) {
 	m.shard(shard).failures[kind].Add(1)
 }
 
-// Observe sets where a scrape reads the endpoint's state from; the latest call
-// wins. The function runs on the scraping goroutine, at any time until the
-// handle is retired, and must not block. Without one, the endpoint has no state
-// series.
+// Probed counts a health probe that ended.
+func (m *EndpointMetrics) Probed(success bool) {
+	if success {
+		m.probesPassed.Add(1)
+	} else {
+		m.probesFailed.Add(1)
+	}
+}
+
+// Observe sets where a scrape reads the endpoint's state from, once a scrape; the
+// latest call wins. The function runs on the scraping goroutine, at any time
+// until the handle is retired and by several scrapes at once, and must not block.
+// Without one, the endpoint has no state series.
 func (m *EndpointMetrics) Observe(state func() EndpointState) {
 	m.state.Store(&state)
 }
 
-func (m *EndpointMetrics) shard(n uint32) *endpointShard {
-	return acquire(&m.shards[n&m.mask])
-}
-
-// each calls f for every shard that has been used.
-func (m *EndpointMetrics) each(f func(*endpointShard)) {
-	for i := range m.shards {
-		if s := m.shards[i].Load(); s != nil {
-			f(s)
-		}
-	}
+func (m *EndpointMetrics) reading() (r reading[EndpointState], ok bool) {
+	return readState(m.labels, &m.state)
 }

@@ -22,6 +22,7 @@ const (
 	retriesTotal
 	hedgesTotal
 	hedgesWonTotal
+	fallbacksTotal
 	upgradesTotal
 	upgradesOpen
 	upgradeReceived
@@ -35,6 +36,23 @@ const (
 	upstreamFailures
 	upstreamConnections
 	upstreamUp
+	upstreamEjected
+	upstreamWeight
+	upstreamLatency
+	healthProbes
+
+	breakerState
+	breakerOpened
+	upstreamPanic
+	upstreamQueue
+	upstreamConcurrency
+	upstreamLimit
+	upstreamRejected
+	upstreamEjections
+	discoveryTargets
+	discoveryStale
+	discoveryTime
+	discoveryFailures
 
 	configReloads
 	configSuccess
@@ -65,6 +83,7 @@ var families = [...]family{
 	retriesTotal:    {"velocity_retries_total", "counter", "route, cause", "Attempts made because an earlier one failed: connect_failure, stale_connection, reset_before_response, timeout, status or header."},
 	hedgesTotal:     {"velocity_hedges_total", "counter", "route", "Second attempts made because the first was slow to be answered."},
 	hedgesWonTotal:  {"velocity_hedges_won_total", "counter", "route", "Hedges whose reply was the one that the client got."},
+	fallbacksTotal:  {"velocity_fallbacks_total", "counter", "route", "Requests answered by the fallback of their route."},
 	upgradesTotal:   {"velocity_upgrades_total", "counter", "route", "Connections that have switched protocols, WebSockets for one."},
 	upgradesOpen:    {"velocity_upgrades_open", "gauge", "route", "Of these, those that are open. Each is a request in flight as well."},
 	upgradeReceived: {"velocity_upgrade_received_bytes_total", "counter", "route", "Bytes received from their clients and passed on."},
@@ -78,6 +97,23 @@ var families = [...]family{
 	upstreamFailures:    {"velocity_upstream_failures_total", "counter", "upstream, endpoint, kind", "Attempts without a usable reply: connect_failed, timeout, reset, protocol_error or pool_exhausted."},
 	upstreamConnections: {"velocity_upstream_connections_open", "gauge", "upstream, endpoint", "Open connections, idle ones included."},
 	upstreamUp:          {"velocity_upstream_endpoint_up", "gauge", "upstream, endpoint", "1 when the endpoint is offered requests, else 0."},
+	upstreamEjected:     {"velocity_upstream_endpoint_ejected", "gauge", "upstream, endpoint", "1 while the endpoint is out of rotation as an outlier, else 0."},
+	upstreamWeight:      {"velocity_upstream_endpoint_weight", "gauge", "upstream, endpoint", "Share of the requests relative to the other endpoints."},
+	upstreamLatency:     {"velocity_upstream_endpoint_latency_seconds", "gauge", "upstream, endpoint", "Time to answer, as balancing estimates it. Absent while too little is known."},
+	healthProbes:        {"velocity_health_probes_total", "counter", "upstream, endpoint, result", "Health probes: success or failure."},
+
+	breakerState:        {"velocity_circuit_breaker_state", "gauge", "upstream, endpoint", "0 closed, 1 open, 2 half-open. The endpoint is empty for the breaker of the upstream as a whole. Absent without a breaker."},
+	breakerOpened:       {"velocity_circuit_breaker_opened_total", "counter", "upstream, endpoint", "Times that the breaker opened."},
+	upstreamPanic:       {"velocity_upstream_panic", "gauge", "upstream", "1 while health is disregarded because too few endpoints are healthy, else 0."},
+	upstreamQueue:       {"velocity_upstream_queue_length", "gauge", "upstream", "Requests that wait to be let in."},
+	upstreamConcurrency: {"velocity_upstream_concurrency", "gauge", "upstream", "Attempts in flight over all endpoints."},
+	upstreamLimit:       {"velocity_upstream_concurrency_limit", "gauge", "upstream", "The limit on these that follows the latency. Absent without adaptive concurrency."},
+	upstreamRejected:    {"velocity_upstream_concurrency_rejected_total", "counter", "upstream", "Requests that this limit kept out. Absent without adaptive concurrency."},
+	upstreamEjections:   {"velocity_upstream_ejections_total", "counter", "upstream, cause, enforced", "Endpoints found to be outliers: taken out of rotation, or left in it by the settings or because too many were out (enforced is false)."},
+	discoveryTargets:    {"velocity_discovery_targets", "gauge", "upstream", "Endpoints that discovery gives."},
+	discoveryStale:      {"velocity_discovery_stale", "gauge", "upstream", "1 when discovery has failed since it last answered, else 0."},
+	discoveryTime:       {"velocity_discovery_last_update_timestamp_seconds", "gauge", "upstream", "Unix time of the last answer of discovery. Absent before the first."},
+	discoveryFailures:   {"velocity_discovery_failures_total", "counter", "upstream", "Failures of discovery."},
 
 	configReloads:       {"velocity_config_reloads_total", "counter", "result", "Configurations received: applied, unchanged or failed."},
 	configSuccess:       {"velocity_config_last_reload_success", "gauge", "", "1 when the last reload was applied or changed nothing, 0 when it failed."},
@@ -88,7 +124,7 @@ var families = [...]family{
 	connectionsRefused:  {"velocity_connections_refused_total", "counter", "", "Client connections closed unserved because of a limit."},
 	proxyErrors:         {"velocity_proxy_protocol_errors_total", "counter", "", "Client connections closed because their PROXY header was missing or bad."},
 	panicsTotal:         {"velocity_panics_total", "counter", "", "Panics caught while serving a request."},
-	requestsLimited:     {"velocity_requests_limited_total", "counter", "limit", "Requests refused or ended by a limit: in_flight, memory, route_in_flight, upstream_in_flight, upstream_queue, header_time, body_rate or send_rate."},
+	requestsLimited:     {"velocity_requests_limited_total", "counter", "limit", "Requests refused or ended by a limit: in_flight, memory, route_in_flight, upstream_in_flight, upstream_queue, circuit, header_time, body_rate or send_rate."},
 	memoryUsed:          {"velocity_memory_used_bytes", "gauge", "", "Live heap and stacks, as measured against the memory limit."},
 	memoryLimit:         {"velocity_memory_limit_bytes", "gauge", "", "The memory limit, 0 for none."},
 	memoryShedding:      {"velocity_memory_shedding", "gauge", "", "1 while requests are refused for lack of memory, else 0."},

@@ -33,6 +33,7 @@ const (
 	LimitRouteInFlight          // "route_in_flight"
 	LimitUpstreamInFlight       // "upstream_in_flight"
 	LimitUpstreamQueue          // "upstream_queue"
+	LimitCircuit                // "circuit": a circuit breaker was open
 	LimitHeaderTime             // "header_time"
 	LimitBodyRate               // "body_rate"
 	LimitSendRate               // "send_rate"
@@ -40,7 +41,7 @@ const (
 )
 
 var limitLabels = [limits]string{
-	"", "in_flight", "memory", "route_in_flight", "upstream_in_flight", "upstream_queue", "header_time", "body_rate", "send_rate",
+	"", "in_flight", "memory", "route_in_flight", "upstream_in_flight", "upstream_queue", "circuit", "header_time", "body_rate", "send_rate",
 }
 
 // String returns the value of the label `limit`.

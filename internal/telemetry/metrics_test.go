@@ -57,21 +57,28 @@ func TestHandlesAreStable(t *testing.T) {
 	none := r.Route(NoRoute)
 	e := r.Endpoint("u", "e")
 	other := r.Endpoint("u", "f")
-	if a == b || r.Route("a") != a || r.Endpoint("u", "e") != e || e == other {
+	u, v := r.Upstream("u"), r.Upstream("v")
+	u.Observe(fullState)
+	v.Observe(fullState)
+	if a == b || u == v || r.Route("a") != a || r.Upstream("u") != u || r.Endpoint("u", "e") != e || e == other {
 		t.Fatal("handles are not one per label")
 	}
 	a.Begin(0)
 	b.Record(&Event{Status: 200})
-	r.Retain([]string{"a"}, [][2]string{{"u", "e"}})
-	if r.Route("a") != a || r.Endpoint("u", "e") != e || r.Route(NoRoute) != none {
+	r.Retain([]string{"a"}, []string{"u"}, [][2]string{{"u", "e"}})
+	if r.Route("a") != a || r.Upstream("u") != u || r.Endpoint("u", "e") != e || r.Route(NoRoute) != none {
 		t.Error("Retain replaced a handle that was listed")
 	}
 	b.Record(&Event{Status: 200}) // a request that outlives its route
 	other.End(3)
-	if strings.Contains(render(r), `route="b"`) {
-		t.Error("a retired route is still exposed")
+	page := render(r)
+	if strings.Contains(page, `route="b"`) || strings.Contains(page, `upstream="v"`) {
+		t.Error("a retired handle is still exposed")
 	}
-	if r.Route("b") == b || r.Endpoint("u", "f") == other {
+	if !strings.Contains(page, `velocity_upstream_panic{upstream="u"}`) {
+		t.Error("a listed upstream is not exposed")
+	}
+	if r.Route("b") == b || r.Upstream("v") == v || r.Endpoint("u", "f") == other {
 		t.Error("a retired handle came back")
 	}
 }
@@ -94,6 +101,8 @@ func TestRouteMetrics(t *testing.T) {
 	m.Retried(RetryReset)
 	m.Retried(RetryHeader)
 	m.Hedged()
+	m.FellBack(0)
+	m.FellBack(1)
 	p := parse(t, render(r))
 	for series, want := range map[string]float64{
 		`velocity_requests_total{route="api",code="2xx"}`:                             8,
@@ -105,6 +114,7 @@ func TestRouteMetrics(t *testing.T) {
 		`velocity_retries_total{route="api",cause="header"}`:                          1,
 		`velocity_hedges_total{route="api"}`:                                          1,
 		`velocity_hedges_won_total{route="api"}`:                                      0,
+		`velocity_fallbacks_total{route="api"}`:                                       2,
 		`velocity_upgrades_total{route="api"}`:                                        8,
 		`velocity_upgrades_open{route="api"}`:                                         7,
 		`velocity_upgrade_received_bytes_total{route="api"}`:                          16,
@@ -146,6 +156,9 @@ func TestEndpointAndGatewayMetrics(t *testing.T) {
 		`velocity_connections_refused_total`:                                                       1,
 		`velocity_proxy_protocol_errors_total`:                                                     1,
 		`velocity_panics_total`:                                                                    1,
+		`velocity_requests_limited_total{limit="upstream_queue"}`:                                  0,
+		`velocity_requests_limited_total{limit="circuit"}`:                                         1,
+		`velocity_requests_limited_total{limit="send_rate"}`:                                       2,
 		`velocity_access_log_lines_dropped_total`:                                                  0,
 		`velocity_build_info{version="v1\"\\\nx",go_version="` + goVersion(p) + `"}`:               1,
 		`velocity_requests_total{route="a\"b",code="2xx"}`:                                         1,
@@ -193,6 +206,7 @@ func TestPageIsValid(t *testing.T) {
 func TestUnusedHandlesHaveNoSeries(t *testing.T) {
 	r := NewRegistry("test")
 	r.Route("idle")
+	r.Upstream("idle")
 	r.Endpoint("u", "idle")
 	if strings.Contains(render(r), `"idle"`) {
 		t.Error("an unused handle has series")
@@ -229,9 +243,13 @@ func TestConcurrentUse(t *testing.T) {
 				m := r.Route("shared")
 				m.Begin(w)
 				m.Record(&Event{Shard: w, Status: 200 + 100*(i%4)})
-				r.Endpoint("u", "e").Answered(w, 200, time.Millisecond)
+				e := r.Endpoint("u", "e")
+				e.Answered(w, 200, time.Millisecond)
+				e.Probed(i%2 == 0)
+				e.Observe(func() EndpointState { return EndpointState{Weight: i} })
+				r.Upstream("u").Observe(fullState)
 				if i%50 == 0 {
-					r.Retain([]string{"shared"}, [][2]string{{"u", "e"}})
+					r.Retain([]string{"shared"}, []string{"u"}, [][2]string{{"u", "e"}})
 					r.WritePrometheus(&bytes.Buffer{})
 				}
 			}
@@ -245,6 +263,10 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	if total != workers*each {
 		t.Errorf("counted %v requests, want %d", total, workers*each)
+	}
+	passed, failed := p.samples[`velocity_health_probes_total{upstream="u",endpoint="e",result="success"}`], p.samples[`velocity_health_probes_total{upstream="u",endpoint="e",result="failure"}`]
+	if passed != workers*each/2 || failed != workers*each/2 {
+		t.Errorf("counted %v and %v probes, want %d of each", passed, failed, workers*each/2)
 	}
 	if n := p.samples[`velocity_requests_in_flight{route="shared"}`]; n != 0 {
 		t.Errorf("%v requests in flight at the end", n)
@@ -270,7 +292,11 @@ func populated() *Registry {
 	e.End(1)
 	e.Begin(2)
 	e.Connected(2, true)
-	e.Observe(func() EndpointState { return EndpointState{Up: true, Connections: 7} })
+	e.Probed(true)
+	e.Observe(func() EndpointState {
+		return EndpointState{Up: true, Weight: 100, Connections: 7, Latency: 12 * time.Millisecond, Breaker: BreakerClosed}
+	})
+	r.Upstream("u").Observe(fullState)
 	g := r.Gateway()
 	g.Reloaded(ReloadApplied, time.Unix(1_700_000_000, 0))
 	g.Reloaded(ReloadFailed, time.Unix(1_700_000_001, 0))
@@ -281,130 +307,8 @@ func populated() *Registry {
 	g.ConnectionRefused()
 	g.ProxyHeaderBad()
 	g.Panicked()
+	g.Limited(LimitCircuit)
+	g.Limited(LimitSendRate)
+	g.Limited(LimitSendRate)
 	return r
-}
-
-func render(r *Registry) string {
-	var page bytes.Buffer
-	r.WritePrometheus(&page)
-	return page.String()
-}
-
-// parsed is a page in the text format.
-type parsed struct {
-	types   map[string]string
-	count   map[string]int // samples by family
-	samples map[string]float64
-}
-
-// parse reads a page and fails on whatever Prometheus would refuse or misread.
-func parse(t *testing.T, page string) *parsed {
-	t.Helper()
-	p := &parsed{types: map[string]string{}, count: map[string]int{}, samples: map[string]float64{}}
-	if !strings.HasSuffix(page, "\n") {
-		t.Fatal("the page does not end in a line feed")
-	}
-	var family, kind, help string
-	var below float64
-	for text := range strings.Lines(page) {
-		text = strings.TrimSuffix(text, "\n")
-		if rest, ok := strings.CutPrefix(text, "# HELP "); ok {
-			help, _, _ = strings.Cut(rest, " ")
-			continue
-		}
-		if rest, ok := strings.CutPrefix(text, "# TYPE "); ok {
-			family, kind, _ = strings.Cut(rest, " ")
-			if p.types[family] != "" {
-				t.Errorf("family %s has more than one TYPE", family)
-			}
-			if help != family {
-				t.Errorf("family %s has no HELP before its TYPE", family)
-			}
-			p.types[family] = kind
-			continue
-		}
-		series, value := text, ""
-		if i := strings.LastIndexByte(text, ' '); i > 0 {
-			series, value = text[:i], text[i+1:]
-		}
-		n, err := strconv.ParseFloat(value, 64)
-		if err != nil {
-			t.Fatalf("parse line %q: %v", text, err)
-		}
-		name, labels, _ := strings.Cut(series, "{")
-		if labels != "" {
-			checkLabels(t, text, "{"+labels)
-		}
-		if _, twice := p.samples[series]; twice {
-			t.Errorf("series %s is there twice", series)
-		}
-		p.samples[series] = n
-		if !strings.HasPrefix(name, "velocity_") {
-			p.count[name]++
-			continue
-		}
-		base := name
-		if kind == "histogram" {
-			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
-				base = strings.TrimSuffix(base, suffix)
-			}
-		}
-		if base != family {
-			t.Errorf("sample %s stands below the TYPE of %s", series, family)
-		}
-		p.count[base]++
-		if name == base+"_bucket" {
-			if !strings.Contains(labels, `le="1e-05"`) && n < below {
-				t.Errorf("%s is below the bucket before it", series)
-			}
-			below = n
-		}
-		if name == base+"_count" && kind == "histogram" && n != below {
-			t.Errorf("%s = %v, but its +Inf bucket is %v", series, n, below)
-		}
-	}
-	return p
-}
-
-// checkLabels reads {name="value",…} with its escapes.
-func checkLabels(t *testing.T, text, labels string) {
-	t.Helper()
-	rest := strings.TrimPrefix(labels, "{")
-	for {
-		name, after, ok := strings.Cut(strings.TrimLeft(rest, " "), `="`)
-		if !ok || name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_") != "" {
-			t.Fatalf("bad label name in %q", text)
-		}
-		end := 0
-		for end < len(after) && after[end] != '"' {
-			if after[end] == '\\' {
-				end++
-				if end == len(after) || !strings.ContainsRune(`\"n`, rune(after[end])) {
-					t.Fatalf("bad escape in %q", text)
-				}
-			}
-			end++
-		}
-		if end >= len(after) {
-			t.Fatalf("unclosed label value in %q", text)
-		}
-		rest = after[end+1:]
-		if rest == "}" {
-			return
-		}
-		if !strings.HasPrefix(rest, ",") {
-			t.Fatalf("bad separator in %q", text)
-		}
-		rest = rest[1:]
-	}
-}
-
-// goVersion is the version label of the runtime's own family on the page.
-func goVersion(p *parsed) string {
-	for series := range p.samples {
-		if rest, ok := strings.CutPrefix(series, `go_info{version="`); ok {
-			return strings.TrimSuffix(rest, `"}`)
-		}
-	}
-	return ""
 }

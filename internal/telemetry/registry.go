@@ -24,6 +24,7 @@ type Registry struct {
 
 	mu        sync.Mutex
 	routes    map[string]*RouteMetrics
+	upstreams map[string]*UpstreamMetrics
 	endpoints map[[2]string]*EndpointMetrics // by upstream, endpoint
 }
 
@@ -39,6 +40,7 @@ func NewRegistry(version string) *Registry {
 		version:   version,
 		mask:      shards - 1,
 		routes:    map[string]*RouteMetrics{},
+		upstreams: map[string]*UpstreamMetrics{},
 		endpoints: map[[2]string]*EndpointMetrics{},
 	}
 }
@@ -50,8 +52,21 @@ func (r *Registry) Route(name string) *RouteMetrics {
 	defer r.mu.Unlock()
 	m := r.routes[name]
 	if m == nil {
-		m = &RouteMetrics{mask: r.mask, labels: label("route", name)}
+		m = &RouteMetrics{striped: striped[routeShard]{labels: label("route", name), mask: r.mask}}
 		r.routes[name] = m
+	}
+	return m
+}
+
+// Upstream returns the handle of the named upstream, always the same one until
+// Retain leaves the name out.
+func (r *Registry) Upstream(name string) *UpstreamMetrics {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.upstreams[name]
+	if m == nil {
+		m = &UpstreamMetrics{labels: label("upstream", name)}
+		r.upstreams[name] = m
 	}
 	return m
 }
@@ -65,7 +80,7 @@ func (r *Registry) Endpoint(upstream, endpoint string) *EndpointMetrics {
 	m := r.endpoints[key]
 	if m == nil {
 		labels := label("upstream", upstream) + "," + label("endpoint", endpoint)
-		m = &EndpointMetrics{mask: r.mask, labels: labels}
+		m = &EndpointMetrics{striped: striped[endpointShard]{labels: labels, mask: r.mask}}
 		r.endpoints[key] = m
 	}
 	return m
@@ -74,42 +89,46 @@ func (r *Registry) Endpoint(upstream, endpoint string) *EndpointMetrics {
 // Gateway returns the handle of the process itself.
 func (r *Registry) Gateway() *GatewayMetrics { return &r.gateway }
 
-// Retain retires every handle that is not listed: routes by name, endpoints by
-// upstream and endpoint. Call it after a swap, or after a build that failed, with
-// what is then running. Requests still in flight may go on using a retired
-// handle; what they record is no longer exposed, and a later handle of the same
-// name starts from zero.
-func (r *Registry) Retain(routes []string, endpoints [][2]string) {
-	keepRoutes := make(map[string]bool, len(routes)+1)
-	keepRoutes[NoRoute] = true
-	for _, name := range routes {
-		keepRoutes[name] = true
-	}
-	keepEndpoints := make(map[[2]string]bool, len(endpoints))
-	for _, pair := range endpoints {
-		keepEndpoints[pair] = true
-	}
+// Retain retires every handle that is not listed: routes and upstreams by name,
+// endpoints by upstream and endpoint. Call it after a swap, or after a build that
+// failed, with what is then running. Requests still in flight may go on using a
+// retired handle; what they record is no longer exposed, and a later handle of the
+// same name starts from zero.
+func (r *Registry) Retain(routes, upstreams []string, endpoints [][2]string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.routes, func(name string, _ *RouteMetrics) bool { return !keepRoutes[name] })
-	maps.DeleteFunc(r.endpoints, func(pair [2]string, _ *EndpointMetrics) bool { return !keepEndpoints[pair] })
+	retain(r.routes, append(slices.Clone(routes), NoRoute))
+	retain(r.upstreams, upstreams)
+	retain(r.endpoints, endpoints)
+}
+
+func retain[K comparable, H any](handles map[K]H, listed []K) {
+	keep := make(map[K]bool, len(listed))
+	for _, key := range listed {
+		keep[key] = true
+	}
+	maps.DeleteFunc(handles, func(key K, _ H) bool { return !keep[key] })
 }
 
 // handles copies the live handles, in the order of their labels, so that a
 // scrape holds no lock while it writes.
-func (r *Registry) handles() ([]*RouteMetrics, []*EndpointMetrics) {
+func (r *Registry) handles() ([]*RouteMetrics, []*UpstreamMetrics, []*EndpointMetrics) {
 	r.mu.Lock()
 	routes := slices.Collect(maps.Values(r.routes))
+	upstreams := slices.Collect(maps.Values(r.upstreams))
 	endpoints := slices.Collect(maps.Values(r.endpoints))
 	r.mu.Unlock()
 	slices.SortFunc(routes, func(a, b *RouteMetrics) int { return cmp.Compare(a.labels, b.labels) })
+	slices.SortFunc(upstreams, func(a, b *UpstreamMetrics) int { return cmp.Compare(a.labels, b.labels) })
 	slices.SortFunc(endpoints, func(a, b *EndpointMetrics) int { return cmp.Compare(a.labels, b.labels) })
-	return routes, endpoints
+	return routes, upstreams, endpoints
 }
 
-// label formats one label of the text format, which escapes three characters
+// escaper makes a label value of the text format, which escapes three characters
 // and nothing else.
+var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
+// label formats one label.
 func label(name, value string) string {
-	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
-	return name + `="` + escape.Replace(strings.ToValidUTF8(value, "\ufffd")) + `"`
+	return name + `="` + escaper.Replace(strings.ToValidUTF8(value, "\ufffd")) + `"`
 }

@@ -1,12 +1,6 @@
 package telemetry
 
-import (
-	"sync/atomic"
-)
-
-// maxShards bounds how many cache-line groups a handle is striped over. Four
-// keep a busy route below 4 KiB and leave little contention.
-const maxShards = 4
+import "sync/atomic"
 
 // Status classes, the values of the label `code`.
 const (
@@ -33,9 +27,7 @@ func classOf(status int) int {
 // additions and never allocate once a shard has been used. All methods are safe
 // for concurrent use, also after the handle was retired.
 type RouteMetrics struct {
-	labels string
-	mask   uint32
-	shards [maxShards]atomic.Pointer[routeShard]
+	striped[routeShard]
 	// rare holds the durations of every class but 2xx, not striped: it
 	// keeps five more histograms per shard out of memory. Entries appear
 	// with their first answer.
@@ -87,12 +79,12 @@ type upgradeCounts struct {
 
 // routeShard is a whole number of cache lines, see TestShardSizes.
 type routeShard struct {
-	inFlight atomic.Int64 // may be negative; only the sum over shards means something
-	bytesIn  atomic.Uint64
-	bytesOut atomic.Uint64
-	_        [8]byte // see TestShardSizes
-	gateway  histogram
-	success  histogram // duration of 2xx
+	inFlight  atomic.Int64 // may be negative; only the sum over shards means something
+	bytesIn   atomic.Uint64
+	bytesOut  atomic.Uint64
+	fallbacks atomic.Uint64
+	gateway   histogram
+	success   histogram // duration of 2xx
 }
 
 // Begin counts a request as in flight until Record. Pass the Shard that the
@@ -123,6 +115,13 @@ func (m *RouteMetrics) Record(e *Event) {
 	}
 }
 
+// FellBack counts a request that the route's fallback answered, instead of an
+// upstream that could not. The shard is that of Begin: while an upstream is out,
+// this is every request.
+func (m *RouteMetrics) FellBack(shard uint32) {
+	m.shard(shard).fallbacks.Add(1)
+}
+
 // Retried counts an attempt that was made because an earlier one failed.
 func (m *RouteMetrics) Retried(cause RetryCause) { acquire(&m.repeats).retries[cause].Add(1) }
 
@@ -150,38 +149,8 @@ func (m *RouteMetrics) UpgradeReceived(n int) { acquire(&m.upgrades).received.Ad
 // UpgradeSent counts bytes that such a client was sent.
 func (m *RouteMetrics) UpgradeSent(n int) { acquire(&m.upgrades).sent.Add(uint64(n)) }
 
-func (m *RouteMetrics) shard(n uint32) *routeShard {
-	return acquire(&m.shards[n&m.mask])
-}
-
 func (m *RouteMetrics) rareClass(class int) *histogram {
 	return acquire(&m.rare[class])
-}
-
-// acquire returns what p points to, allocated by whoever comes first.
-func acquire[T any](p *atomic.Pointer[T]) *T {
-	if v := p.Load(); v != nil {
-		return v
-	}
-	return allocate(p)
-}
-
-// allocate is apart so that acquire inlines.
-func allocate[T any](p *atomic.Pointer[T]) *T {
-	v := new(T)
-	if !p.CompareAndSwap(nil, v) {
-		return p.Load()
-	}
-	return v
-}
-
-// each calls f for every shard that has been used.
-func (m *RouteMetrics) each(f func(*routeShard)) {
-	for i := range m.shards {
-		if s := m.shards[i].Load(); s != nil {
-			f(s)
-		}
-	}
 }
 
 // duration sums the durations of one status class into t.

@@ -53,7 +53,13 @@ func StartGateway(tb testing.TB, config string, env ...string) *Process {
 // StartEcho runs the sample upstream on a free port.
 func StartEcho(tb testing.TB) *Process {
 	tb.Helper()
-	p := start(tb, nil, "echo", "--listen", "127.0.0.1:0", "--name", "sample")
+	return StartEchoAt(tb, "127.0.0.1:0", "sample")
+}
+
+// StartEchoAt runs the sample upstream on an address and under a name.
+func StartEchoAt(tb testing.TB, addr, name string) *Process {
+	tb.Helper()
+	p := start(tb, nil, "echo", "--listen", addr, "--name", name)
 	const before = "listening on http://"
 	Eventually(tb, Patience, "the echo server to listen", func() bool {
 		_, rest, ok := strings.Cut(p.Stderr(), before)
@@ -162,6 +168,13 @@ func (p *Process) Wait(tb testing.TB, within time.Duration) int {
 		tb.Fatalf("velocity has not ended after %v", within)
 		return 0
 	}
+}
+
+// Kill ends the process as kill -9 does, and waits for it.
+func (p *Process) Kill(tb testing.TB) {
+	tb.Helper()
+	p.Signal(tb, syscall.SIGKILL)
+	p.Wait(tb, Patience)
 }
 
 // Stop asks the process to stop and waits for it.

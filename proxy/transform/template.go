@@ -135,6 +135,9 @@ func parseVar(s string) (part, error) {
 	return part{}, fmt.Errorf("parse template: unknown variable ${%s}; known are %s", s, strings.Join(Variables(), ", "))
 }
 
+// Empty reports whether the template is the empty text.
+func (t Template) Empty() bool { return len(t.parts) == 0 }
+
 // Params returns the names of the path parameters that the template uses.
 func (t Template) Params() []string {
 	var out []string

@@ -12,6 +12,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/salgue441/velocity/balancer"
+	"github.com/salgue441/velocity/balancer/breaker"
+	"github.com/salgue441/velocity/balancer/health/outlier"
 	"github.com/salgue441/velocity/internal/telemetry"
 )
 
@@ -62,6 +64,10 @@ type Endpoint struct {
 	Live *balancer.Endpoint
 	// Metrics are the endpoint's handles, resolved once.
 	Metrics *telemetry.EndpointMetrics
+	// Passive is what requests tell outlier detection.
+	Passive *outlier.Passive
+	// Breaker is the endpoint's circuit breaker, nil for none.
+	Breaker atomic.Pointer[breaker.Breaker]
 
 	settings  Settings
 	dialer    net.Dialer
@@ -91,6 +97,7 @@ func NewEndpoint(target string, live *balancer.Endpoint, m *telemetry.EndpointMe
 		Address:  net.JoinHostPort(u.Hostname(), port),
 		Live:     live,
 		Metrics:  m,
+		Passive:  outlier.NewPassive(live),
 		settings: s,
 	}
 	if u.Scheme == "https" {

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/salgue441/velocity/balancer/breaker"
 )
 
 // What Enter can end with. Nothing was sent.
@@ -25,15 +27,24 @@ type Limits struct {
 	// QueueTimeout bounds the wait of one. Zero means no limit of the queue's
 	// own.
 	QueueTimeout time.Duration
+	// Adaptive is a further limit, which follows the latency; nil for none.
+	Adaptive *breaker.Limit
+}
+
+// Entry is a place among the requests in flight. The zero value is none.
+type Entry struct {
+	upstream *Upstream
+	adaptive *breaker.Limit
 }
 
 // limit counts the requests in flight, and queues those above the maximum in
 // the order in which they came. Without a queue it costs one atomic operation
 // to enter and one to leave.
 type limit struct {
-	max     atomic.Int64 // zero for no limit
-	active  atomic.Int64
-	waiting atomic.Int64 // length of the list below
+	max      atomic.Int64 // zero for no limit
+	adaptive atomic.Pointer[breaker.Limit]
+	active   atomic.Int64
+	waiting  atomic.Int64 // length of the list below
 
 	mu          sync.Mutex
 	size        int
@@ -44,7 +55,8 @@ type limit struct {
 // waiter is a request in the queue.
 type waiter struct {
 	next, prev *waiter
-	queued     bool // guarded by the limit's mutex; when false, ready has a token
+	queued     bool           // guarded by the limit's mutex; when false, ready has a token
+	adaptive   *breaker.Limit // what it was counted in
 	ready      chan struct{}
 	timer      *time.Timer
 }
@@ -63,30 +75,44 @@ func (u *Upstream) SetLimits(s Limits) {
 	defer l.mu.Unlock()
 	l.size, l.timeout = s.QueueSize, s.QueueTimeout
 	l.max.Store(int64(s.MaxInFlight))
+	l.adaptive.Store(s.Adaptive)
 	l.admit()
 }
 
+// Adaptive is the limit that follows the latency, nil for none.
+func (u *Upstream) Adaptive() *breaker.Limit { return u.limit.adaptive.Load() }
+
 // Enter counts a request in, waiting for its turn if it must, for patience at
-// the longest if that is positive. It reports whether Leave must follow: not
-// after an error, which is ErrFull or ErrQueueTimeout, and not without a limit.
-func (u *Upstream) Enter(patience time.Duration) (entered bool, err error) {
+// the longest if that is positive. Leave must follow, unless there is an error,
+// which is ErrFull or ErrQueueTimeout. Without a limit it counts nothing.
+func (u *Upstream) Enter(patience time.Duration) (Entry, error) {
 	l := &u.limit
-	if l.max.Load() == 0 {
-		return false, nil
+	if l.max.Load() == 0 && l.adaptive.Load() == nil {
+		return Entry{}, nil
 	}
-	if l.waiting.Load() == 0 && l.take() {
-		return true, nil
+	if l.waiting.Load() == 0 {
+		if adaptive, ok := l.take(); ok {
+			return Entry{u, adaptive}, nil
+		}
 	}
-	if err := l.wait(patience); err != nil {
-		return false, err
+	adaptive, err := l.wait(patience)
+	if err != nil {
+		return Entry{}, err
 	}
-	return true, nil
+	return Entry{u, adaptive}, nil
 }
 
-// Leave ends what Enter began.
-func (u *Upstream) Leave() {
-	l := &u.limit
+// Leave ends what Enter began. now is in nanoseconds, as for the circuit
+// breakers, and latency the time that the upstream took to answer.
+func (e Entry) Leave(now int64, latency time.Duration, outcome breaker.Outcome) {
+	if e.upstream == nil {
+		return
+	}
+	l := &e.upstream.limit
 	l.active.Add(-1)
+	if e.adaptive != nil {
+		e.adaptive.Release(now, latency, outcome)
+	}
 	// A request that begins to wait looks for room after it can be seen here,
 	// so either sees the other.
 	if l.waiting.Load() > 0 {
@@ -102,26 +128,33 @@ func (u *Upstream) Entered() int64 { return u.limit.active.Load() }
 // Waiting is how many requests wait for their turn.
 func (u *Upstream) Waiting() int64 { return u.limit.waiting.Load() }
 
-// take counts a request in if there is room.
-func (l *limit) take() bool {
+// take counts a request in if there is room, and returns the adaptive limit that
+// it is counted in as well.
+func (l *limit) take() (adaptive *breaker.Limit, ok bool) {
 	for {
 		n := l.active.Load()
 		if most := l.max.Load(); most > 0 && n >= most {
-			return false
+			return nil, false
 		}
 		if l.active.CompareAndSwap(n, n+1) {
-			return true
+			break
 		}
 	}
+	adaptive = l.adaptive.Load()
+	if adaptive != nil && !adaptive.Acquire() {
+		l.active.Add(-1)
+		return nil, false
+	}
+	return adaptive, true
 }
 
 // wait queues and waits. The slow path: the mutex is held for a few
 // instructions.
-func (l *limit) wait(patience time.Duration) error {
+func (l *limit) wait(patience time.Duration) (*breaker.Limit, error) {
 	l.mu.Lock()
 	if l.waiting.Load() >= int64(l.size) {
 		l.mu.Unlock()
-		return ErrFull
+		return nil, ErrFull
 	}
 	if l.timeout > 0 && (patience <= 0 || l.timeout < patience) {
 		patience = l.timeout
@@ -151,15 +184,22 @@ func (l *limit) wait(patience time.Duration) error {
 		}
 	}
 	w.timer.Stop()
+	adaptive := w.adaptive
+	w.adaptive = nil
 	waiters.Put(w)
-	return err
+	return adaptive, err
 }
 
 // admit lets those who wait longest in, as far as there is room. The mutex is
 // held.
 func (l *limit) admit() {
-	for l.first != nil && l.take() {
+	for l.first != nil {
+		adaptive, ok := l.take()
+		if !ok {
+			return
+		}
 		w := l.first
+		w.adaptive = adaptive
 		l.remove(w)
 		w.ready <- struct{}{}
 	}

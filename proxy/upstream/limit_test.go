@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/salgue441/velocity/balancer/breaker"
 )
 
 // soon and never are waits that surely end, and surely do not, within a test.
@@ -31,14 +33,14 @@ func wantCounts(t *testing.T, u *Upstream, entered, waiting int64) {
 
 func enter(t *testing.T, u *Upstream) {
 	t.Helper()
-	if entered, err := u.Enter(soon); !entered || err != nil {
+	if entered, err := u.Enter(soon); entered == (Entry{}) || err != nil {
 		t.Fatalf("entered %v, %v", entered, err)
 	}
 }
 
 func TestEnterWithoutLimit(t *testing.T) {
 	u := New("u")
-	if entered, err := u.Enter(soon); entered || err != nil {
+	if entered, err := u.Enter(soon); entered != (Entry{}) || err != nil {
 		t.Errorf("entered %v, %v; want neither", entered, err)
 	}
 	wantCounts(t, u, 0, 0)
@@ -48,10 +50,10 @@ func TestEnterWithoutQueue(t *testing.T) {
 	u := limited(2, 0, never)
 	enter(t, u)
 	enter(t, u)
-	if entered, err := u.Enter(never); entered || !errors.Is(err, ErrFull) {
+	if entered, err := u.Enter(never); entered != (Entry{}) || !errors.Is(err, ErrFull) {
 		t.Errorf("entered %v, %v; want %v", entered, err, ErrFull)
 	}
-	u.Leave()
+	leave(u)
 	enter(t, u)
 	wantCounts(t, u, 2, 0)
 }
@@ -61,7 +63,7 @@ func TestEnterWaitsNoLonger(t *testing.T) {
 		t.Helper()
 		u := limited(1, 1, queue)
 		enter(t, u)
-		if entered, err := u.Enter(patience); entered || !errors.Is(err, ErrQueueTimeout) {
+		if entered, err := u.Enter(patience); entered != (Entry{}) || !errors.Is(err, ErrQueueTimeout) {
 			t.Errorf("queue %v, patience %v: entered %v, %v", queue, patience, entered, err)
 		}
 		wantCounts(t, u, 1, 0)
@@ -80,7 +82,7 @@ func queue(t *testing.T, u *Upstream, n int) <-chan int {
 	for i := range n {
 		before := u.Waiting()
 		go func() {
-			if entered, err := u.Enter(0); !entered || err != nil {
+			if entered, err := u.Enter(0); entered == (Entry{}) || err != nil {
 				t.Errorf("request %d: entered %v, %v", i, entered, err)
 			}
 			in <- i
@@ -101,13 +103,13 @@ func TestQueueIsFair(t *testing.T) {
 	}
 	var order []int
 	for range 10 {
-		u.Leave()
+		leave(u)
 		order = append(order, <-in)
 	}
 	if !slices.IsSorted(order) {
 		t.Errorf("order %v", order)
 	}
-	u.Leave()
+	leave(u)
 	wantCounts(t, u, 0, 0)
 }
 
@@ -121,10 +123,10 @@ func TestSetLimitsInPlace(t *testing.T) {
 	wantCounts(t, u, 3, 3)
 
 	u.SetLimits(Limits{MaxInFlight: 1}) // those that wait stay
-	u.Leave()
-	u.Leave()
+	leave(u)
+	leave(u)
 	wantCounts(t, u, 1, 3)
-	u.Leave()
+	leave(u)
 	<-in
 	wantCounts(t, u, 1, 2)
 
@@ -133,7 +135,7 @@ func TestSetLimitsInPlace(t *testing.T) {
 	<-in
 	wantCounts(t, u, 3, 0)
 	for range 3 {
-		u.Leave()
+		leave(u)
 	}
 	wantCounts(t, u, 0, 0)
 }
@@ -148,14 +150,14 @@ func TestLimitUnderRace(t *testing.T) {
 		wg.Go(func() {
 			for range 500 {
 				entered, err := u.Enter(time.Duration(rand.Int64N(int64(200 * time.Microsecond))))
-				if entered != (err == nil) {
+				if (entered != (Entry{})) != (err == nil) {
 					t.Errorf("entered %v with %v", entered, err)
 				}
-				if entered {
+				if entered != (Entry{}) {
 					if n := u.Entered(); n > most {
 						t.Errorf("%d in flight, limit %d", n, most)
 					}
-					u.Leave()
+					leave(u)
 				}
 			}
 		})
@@ -173,11 +175,14 @@ func BenchmarkEnterLeave(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if entered, _ := u.Enter(0); entered {
-						u.Leave()
+					if entry, _ := u.Enter(0); entry != (Entry{}) {
+						leave(u)
 					}
 				}
 			})
 		})
 	}
 }
+
+// leave gives back a place that was counted by Limits.MaxInFlight alone.
+func leave(u *Upstream) { Entry{upstream: u}.Leave(0, 0, breaker.Ignored) }
