@@ -113,7 +113,7 @@ func (w *world) thread(i int) {
 			var d Decision
 			c.allowed = w.hot.allow(w.plan, r, &d)
 		case w.plan.concurrent:
-			w.hot.release(r, -c.n)
+			w.hot.release(w.plan, r, -c.n)
 			c.allowed = true
 		default:
 			w.hot.refund(w.plan, r, -c.n, r.At)
