@@ -12,7 +12,9 @@ import (
 // exchangedAlgorithms are those of which counts are exchanged.
 var exchangedAlgorithms = []Algorithm{TokenBucket, GCRA, SlidingWindow, FixedWindow}
 
-func shared(t testing.TB, rules ...Rule) *Limiter { return build(t, Options{Shared: true, Shards: 4}, rules...) }
+func shared(t testing.TB, rules ...Rule) *Limiter {
+	return build(t, Options{Shared: true, Shards: 4}, rules...)
+}
 
 // units is the sum of what is told about all keys.
 func units(taken []Taken) float64 {

@@ -265,7 +265,7 @@ func prepared(t *testing.T, rules []Rule, prepare []call, threads [][]call) *wor
 	for _, c := range prepare {
 		var d Decision
 		if c.n < 0 {
-			w.hot.release(&Request{Shard: 1}, -c.n)
+			w.hot.release(p, &Request{Shard: 1}, -c.n)
 		} else if !w.hot.allow(p, &Request{Cost: c.n, At: later(c.at)}, &d) {
 			t.Fatal(fmt.Errorf("prepare: %+v was refused", c))
 		}

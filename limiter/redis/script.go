@@ -83,6 +83,7 @@ return out`
 // the window; its length; 1 if the rule only observes.
 // Returns 1 or 0 whether it is allowed, and per rule its level and that of the
 // window before. A rule that observes is charged only if it has enough left.
+//
 //nolint:dupword // blocks of Lua end like that
 const decideSource = `
 local t = redis.call('TIME')
