@@ -182,6 +182,9 @@ func (l *Limiter) SetClock(wall, mono int64, now Instant) {
 	}
 }
 
+// Clock is the Unix time, in ns, by which windows of a duration begin at a monotonic time.
+func (l *Limiter) Clock(mono int64) int64 { return mono + l.plan.base.Load() }
+
 // useClock makes the plan go by another's clock.
 func (p *plan) useClock(of *plan) {
 	p.base = of.base

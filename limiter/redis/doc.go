@@ -1,0 +1,2 @@
+// Package redis shares counts between nodes.
+package redis
