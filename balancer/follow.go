@@ -28,13 +28,25 @@ func (f *follower[T]) start(g group, build func(next, old *derived[T])) {
 }
 
 // look returns what there is, and looks whether endpoint k of the group has
-// changed; callers move that over the whole group from pick to pick.
+// changed; callers move that over the whole group from pick to pick. In a panic
+// a short list is looked at whole: one that goes on when its reason is over
+// sends requests to endpoints that are known to be down.
 func (f *follower[T]) look(k uint64) *derived[T] {
 	d := f.current.Load()
-	if f.own[k].state.Load() != d.states[k] || f.trust.matters.Load() != d.matters {
+	if f.own[k].state.Load() != d.states[k] || f.trust.matters.Load() != d.matters ||
+		d.matters != maskFlags && len(f.own) <= maxScan && f.changed(d) {
 		return f.follow(d)
 	}
 	return d
+}
+
+func (f *follower[T]) changed(d *derived[T]) bool {
+	for k, e := range f.own {
+		if e.state.Load() != d.states[k] {
+			return true
+		}
+	}
+	return false
 }
 
 // glance is look at a random endpoint, for a group that is not empty.

@@ -251,3 +251,23 @@ func TestLastLook(t *testing.T) {
 	endpoints[3].SetBroken(true)
 	f("none is back in a panic", &q, -1, true)
 }
+
+// TestPanicEnds: a panic of a short list is over with the first pick after an
+// endpoint has come up.
+func TestPanicEnds(t *testing.T) {
+	forPanics(t, 10, 8, func(t *testing.T, p Picker, endpoints []*Endpoint) {
+		for _, e := range endpoints {
+			e.SetUp(false)
+		}
+		settled(p, 8)
+		for up := range endpoints {
+			endpoints[up].SetUp(true)
+			q := Query{Key: uint64(up), HasKey: up%2 == 0}
+			if got := p.Pick(&q); got != up {
+				t.Errorf("with %d up alone, %d was picked", up, got)
+			}
+			endpoints[up].SetUp(false)
+			settled(p, 8)
+		}
+	})
+}

@@ -39,6 +39,9 @@ type Redis struct {
 	// nodes of a cluster, or the Sentinels when `sentinel_master` is given.
 	Addresses []string `yaml:"addresses"`
 
+	// Cluster says that `addresses` are nodes of a Redis Cluster.
+	Cluster bool `yaml:"cluster" default:"false"`
+
 	// SentinelMaster is the name of the primary that Sentinels watch.
 	SentinelMaster string `yaml:"sentinel_master"`
 
@@ -51,6 +54,12 @@ type Redis struct {
 	// PasswordFile names a file that holds it; a newline at its end is dropped.
 	PasswordFile string `yaml:"password_file"`
 
+	// SentinelUsername is the ACL user of the Sentinels.
+	SentinelUsername string `yaml:"sentinel_username"`
+
+	// SentinelPassword is the password of the Sentinels.
+	SentinelPassword Secret `yaml:"sentinel_password"`
+
 	// DB is the number of the database. A cluster has only 0.
 	DB int `yaml:"db" default:"0" min:"0" max:"1000000"`
 
@@ -62,19 +71,27 @@ type Redis struct {
 	// request.
 	Mode string `yaml:"mode" default:"async" enum:"async,exact"`
 
-	// SyncInterval is the time between exchanges.
-	SyncInterval Duration `yaml:"sync_interval" default:"100ms" min:"10ms"`
+	// SyncInterval is the longest time between exchanges while something is taken.
+	// Windows shorter than ten times this, and keys that come near their limit, make
+	// it shorter.
+	SyncInterval Duration `yaml:"sync_interval" default:"100ms" min:"5ms" max:"1m"`
 
-	// Timeout bounds one exchange, and with `exact` the wait of a request.
-	Timeout Duration `yaml:"timeout" default:"50ms" min:"1ms"`
+	// Timeout bounds one exchange.
+	Timeout Duration `yaml:"timeout" default:"250ms" min:"1ms"`
+
+	// ExactTimeout bounds the wait of a request for the server with `exact`.
+	ExactTimeout Duration `yaml:"exact_timeout" default:"50ms" min:"1ms"`
 
 	// OnFailure says what happens while the server cannot be reached: `share` gives
 	// each gateway an equal part of the limits, `deny` answers 503 to what is
 	// limited, `allow` limits nothing.
 	OnFailure string `yaml:"on_failure" default:"share" enum:"share,deny,allow"`
 
-	// Prefix begins the names of all keys.
+	// Prefix begins the names of all keys. Gateways with the same prefix share counts.
 	Prefix string `yaml:"prefix" default:"velocity"`
+
+	// Origin is where the section was written.
+	Origin Origin `yaml:"-"`
 }
 
 // RedisTLS speaks to Redis over TLS. The certificate is always verified.
@@ -126,8 +143,16 @@ func (r *Redis) check(s scope) {
 	if len(r.Addresses) > 0 && (s.has("host") || s.has("port")) {
 		s.problem("addresses", "give addresses, or host and port, not both")
 	}
-	if r.SentinelMaster != "" && len(r.Addresses) == 0 {
+	switch {
+	case r.Cluster && r.SentinelMaster != "":
+		s.problem("sentinel_master", "a server that Sentinels watch is not a cluster")
+	case r.SentinelMaster != "" && len(r.Addresses) == 0:
 		s.problem("sentinel_master", "needs the addresses of the Sentinels")
+	case len(r.Addresses) > 1 && !r.Cluster && r.SentinelMaster == "":
+		s.problem("addresses", "several addresses are for cluster: true or sentinel_master")
+	}
+	if r.Cluster && r.DB != 0 {
+		s.problem("db", "a cluster has only database 0")
 	}
 	switch {
 	case r.Password != "" && r.PasswordFile != "":
@@ -148,9 +173,6 @@ func (r *Redis) check(s scope) {
 	}
 	if !t.Enabled && (s.below("tls").has("ca_file") || s.below("tls").has("server_name") || s.below("tls").has("cert_file")) {
 		s.problem("tls", "has no effect without enabled: true")
-	}
-	if r.Timeout > r.SyncInterval*100 {
-		s.problem("timeout", "must not be longer than 100 times sync_interval (%s)", r.SyncInterval)
 	}
 }
 

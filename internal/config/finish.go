@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -14,11 +15,35 @@ func (l *loader) finish() {
 			l.problems = append(l.problems, u.Origin.at("", fmt.Sprintf("no route uses upstream %q", u.Name), true))
 		}
 	}
+	l.checkExact()
 	l.nameRoutes()
 	plugins := map[string]Origin{}
 	for i := range l.config.Plugins {
 		p := &l.config.Plugins[i]
 		l.unique(plugins, "name", p.Name, p.Origin)
+	}
+}
+
+// checkExact reports rules that Redis cannot decide.
+func (l *loader) checkExact() {
+	r := l.config.Database.Redis
+	if r == nil || r.Mode != "exact" {
+		return
+	}
+	for i := range l.config.Routes {
+		limit := l.config.Routes[i].RateLimit
+		if limit == nil {
+			continue
+		}
+		rules := slices.Clone(limit.All())
+		for _, p := range limit.Plans {
+			rules = append(rules, p.Rules...)
+		}
+		for _, rule := range rules {
+			if rule.Algorithm == "sliding_log" && rule.Period == "" {
+				l.problems = append(l.problems, l.config.Routes[i].Origin.at("rate_limit", "sliding_log cannot be kept with database.redis.mode exact; use sliding_window", false))
+			}
+		}
 	}
 }
 

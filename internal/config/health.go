@@ -174,8 +174,15 @@ var healthCheckKeys = []struct {
 	key   string
 	types string
 }{
-	{"path", "http"}, {"method", "http"}, {"host", "http"}, {"headers", "http"}, {"expected_statuses", "http"},
-	{"expected_body", "http and tcp"}, {"expected_body_regex", "http"}, {"send", "tcp"}, {"service", "grpc"},
+	{"path", "http"},
+	{"method", "http"},
+	{"host", "http"},
+	{"headers", "http"},
+	{"expected_statuses", "http"},
+	{"expected_body", "http and tcp"},
+	{"expected_body_regex", "http"},
+	{"send", "tcp"},
+	{"service", "grpc"},
 }
 
 func (h *HealthCheck) check(s scope) {

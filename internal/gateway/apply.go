@@ -130,6 +130,15 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 			sockets.abandon()
 		}
 	}()
+	store, err := g.planStore(c.Database.Redis)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil && store != g.living.store {
+			g.closeStore(store)
+		}
+	}()
 	next := &running{plan: p, at: time.Now(), revision: 1, since: make(map[*upstream.Endpoint]time.Time, len(p.endpoints))}
 	for _, e := range p.endpoints {
 		next.since[e] = next.at
@@ -165,7 +174,11 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	for i := range p.upstreams {
 		g.install(&p.upstreams[i], before != nil)
 	}
+	if err := g.shareLimits(p, store); err != nil {
+		g.log.Error("BUG: limits are not shared", zap.Error(err))
+	}
 	g.proxy.Swap(p.snapshot)
+	g.adoptStore(store)
 	g.adminServing.Store(&handler)
 	g.running.Store(next)
 

@@ -71,8 +71,9 @@ type Gateway struct {
 	watch    *watcher
 	started  time.Time
 
-	slowStarts     sync.Map      // balancer.SlowStart by upstream
-	rediscover     chan struct{} // something is in changed
+	store          atomic.Pointer[limitStore] // as living.store
+	slowStarts     sync.Map                   // balancer.SlowStart by upstream
+	rediscover     chan struct{}              // something is in changed
 	changedMu      sync.Mutex
 	changed        map[string]bool   // upstreams whose discovery has news
 	failing        map[string]bool   // sources that fail
@@ -533,6 +534,7 @@ func expired() context.Context {
 
 // closeWatchers ends all that watches endpoints beside requests.
 func (g *Gateway) closeWatchers() {
+	g.closeStore(g.living.store)
 	g.sources.Close()
 	g.checker.Close()
 	g.outliers.Close()

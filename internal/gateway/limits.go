@@ -99,7 +99,7 @@ func (b *builder) noteLimit(name, route string) {
 
 func (b *builder) buildPlan(limit, plan string, c *config.RateLimit, rules []config.LimitRule, concurrent int) (proxy.LimitPlan, error) {
 	p := proxy.LimitPlan{Name: plan}
-	options := limiter.Options{MaxKeys: c.MaxKeys, Full: limiter.Full(c.WhenFull), Start: b.living.now}
+	options := limiter.Options{MaxKeys: c.MaxKeys, Full: limiter.Full(c.WhenFull), Start: b.living.now, Shared: b.config.Database.Redis != nil}
 	var err error
 	if concurrent > 0 {
 		rule := limiter.Rule{Name: "concurrent", Algorithm: limiter.Concurrency, Limit: int64(concurrent), Observe: c.Observe}

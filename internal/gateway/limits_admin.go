@@ -114,14 +114,14 @@ func (g *Gateway) findLimit(name, planName, text string) (*proxy.LimitPlan, limi
 	if !l.Key.Empty() {
 		key = l.HashKey([]byte(text))
 	}
-	names = nil
+	var plans []string
 	for _, p := range plansOf(l) {
 		if p.Name == planName {
 			return p, key, nil
 		}
-		names = append(names, p.Name)
+		plans = append(plans, p.Name)
 	}
-	return nil, key, &admin.NotFound{Kind: admin.KindPlan, Name: planName, Known: names}
+	return nil, key, &admin.NotFound{Kind: admin.KindPlan, Name: planName, Known: plans}
 }
 
 // RateLimitKey implements admin.Runtime.
@@ -138,7 +138,7 @@ func (g *Gateway) RateLimitKey(name, plan, key string) (admin.KeyState, error) {
 		known = known || found
 		for i, d := range decisions {
 			r := admin.KeyRule{Name: rules[i].Name, Limit: d.Limit, Remaining: d.Remaining, ResetSeconds: d.Reset.Seconds()}
-			if d.RetryAfter != limiter.Never && !(rules[i].Algorithm == limiter.Concurrency && !d.Allowed) {
+			if waits := d.Allowed || rules[i].Algorithm != limiter.Concurrency; waits && d.RetryAfter != limiter.Never {
 				r.RetryAfterSeconds = new(d.RetryAfter.Seconds())
 			}
 			s.Rules = append(s.Rules, r)
@@ -207,9 +207,6 @@ func limitMode(p *plan) string {
 	}
 	return admin.LimitAsync
 }
-
-// storeView is the store of the limits as management shows it, nil for none.
-func (g *Gateway) storeView() *admin.LimitStore { return nil }
 
 // observedEvery is how often what limits would have refused is logged.
 const observedEvery = 10 * time.Second
