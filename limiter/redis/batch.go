@@ -28,6 +28,9 @@ type batch struct {
 	tag, chunk int
 	entries    []entry
 	made       time.Time
+	// As last sent.
+	epoch string
+	keys  []string
 }
 
 // collect asks all limiters what was taken.
@@ -80,12 +83,11 @@ func (s *Syncer) entry(m *member, t limiter.Taken, dt time.Duration, connected b
 // have flowed back.
 func (s *Syncer) overdue() time.Duration { return 4*s.opts.Interval + s.opts.Timeout }
 
-// age drops what was taken of buckets from batches that could not be told for long.
+// age drops what was taken of buckets from batches that could not be told for long. Even
+// with nothing in it a batch finds out whether the server of its tag answers again.
 func (s *Syncer) age(now time.Time) {
-	kept := s.pending[:0]
 	for _, b := range s.pending {
 		if now.Sub(b.made) < s.overdue() {
-			kept = append(kept, b)
 			continue
 		}
 		entries := b.entries[:0]
@@ -94,36 +96,38 @@ func (s *Syncer) age(now time.Time) {
 				entries = append(entries, e)
 			}
 		}
-		if b.entries = entries; len(entries) > 0 {
-			kept = append(kept, b)
-		}
+		clear(b.entries[len(entries):])
+		b.entries = entries
 	}
-	clear(s.pending[len(kept):])
-	s.pending = kept
 }
 
 // invocation is the script with what the batch tells.
 func (s *Syncer) invocation(b *batch, now time.Time) invocation {
 	tag := &s.tags[b.tag]
 	number := strconv.FormatUint(b.number, 10)
-	repair := "0"
-	if now.Before(tag.repairUntil) {
-		repair = "1"
+	if !now.Before(tag.repairUntil) {
+		tag.repaired = nil
 	}
 	keys := make([]string, 0, 2+len(b.entries))
-	args := make([]string, 0, 4+5*len(b.entries))
+	args := make([]string, 0, 3+6*len(b.entries))
 	keys = append(keys, s.names.batch(b.tag, b.chunk, s.opts.Node), s.names.epoch(b.tag))
-	args = append(args, number, tag.epoch, s.opts.Node+"-"+number, repair)
+	args = append(args, number, tag.epoch, s.opts.Node+"-"+number)
 	for i := range b.entries {
 		e := &b.entries[i]
 		r := &e.of.rules[e.Rule]
-		keys = append(keys, s.names.count(b.tag, e.of, e.Account, e.Rule, e.Key, e.Start))
+		key := s.names.count(b.tag, e.of, e.Account, e.Rule, e.Key, e.Start)
+		keys = append(keys, key)
+		repair := "0"
+		if tag.repaired != nil && !tag.repaired[key] {
+			repair = "1"
+		}
 		if r.rate > 0 {
-			args = append(args, "b", format(e.Units), format(e.Level), format(r.rate), format(e.dt))
+			args = append(args, "b", format(e.Units), format(e.Level), format(r.rate), format(e.dt), repair)
 		} else {
-			args = append(args, "w", format(e.Units), format(e.Level), format(r.end(e.Start)), "0")
+			args = append(args, "w", format(e.Units), format(e.Level), format(r.end(e.Start)), "0", repair)
 		}
 	}
+	b.epoch, b.keys = tag.epoch, keys[2:]
 	return invocation{script: s.scripts.exchange, keys: keys, args: args}
 }
 
@@ -143,10 +147,16 @@ func (s *Syncer) receive(b *batch, r rueidis.RedisResult, now limiter.Instant) (
 		return false, err
 	}
 	tag := &s.tags[b.tag]
-	if lost = tag.epoch != "" && tag.epoch != epoch; lost {
-		tag.repairUntil = time.Now().Add(s.longest())
+	lost = b.epoch != "" && b.epoch != epoch
+	if lost && tag.epoch != epoch {
+		tag.repairUntil, tag.repaired = time.Now().Add(s.longest()), make(map[string]bool)
 	}
 	tag.epoch = epoch
+	if tag.repaired != nil {
+		for _, key := range b.keys {
+			tag.repaired[key] = true
+		}
+	}
 	for i := range b.entries {
 		level, err := values[2+i].AsFloat64()
 		if err != nil {

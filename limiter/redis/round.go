@@ -40,21 +40,25 @@ func (s *Syncer) round(ctx context.Context) (time.Duration, error) {
 // exchange tells what was taken and applies what comes back. wait, unless nil, is set to
 // when the next exchange is due.
 func (s *Syncer) exchange(ctx context.Context, c rueidis.Client, wait *time.Duration) error {
-	if len(s.pending) == 0 {
+	began := time.Now()
+	// What piles up on the way to a server that does not answer is all done when it goes
+	// on: nothing new is sent before it has answered, and what is sent again counts once.
+	healthy := s.healthy.Load()
+	if healthy && len(s.pending) == 0 {
 		s.collect()
 	}
-	began := time.Now()
-	beat := began.Sub(s.beaten) >= beatEvery || len(s.pending) > 0 || !s.healthy.Load()
-	if !beat {
+	sent := s.pending
+	s.pending = nil
+	if healthy && len(sent) == 0 && began.Sub(s.beaten) < beatEvery {
 		if wait != nil {
 			*wait = s.interval(nil)
 		}
 		return nil
 	}
-	calls := make([]invocation, 0, 1+len(s.pending))
+	calls := make([]invocation, 0, 1+len(sent))
 	alive := max(livesFor, 3*s.opts.Interval)
 	calls = append(calls, invocation{s.scripts.beat, []string{s.names.nodes()}, []string{s.opts.Node, strconv.FormatInt(alive.Milliseconds(), 10)}})
-	for _, b := range s.pending {
+	for _, b := range sent {
 		calls = append(calls, s.invocation(b, began))
 	}
 	before := s.opts.Now()
@@ -62,8 +66,7 @@ func (s *Syncer) exchange(ctx context.Context, c rueidis.Client, wait *time.Dura
 	after := s.opts.Now()
 	nodes, redisNow, err := readBeat(results[0])
 	problems := []error{err}
-	sent, lost := s.pending, false
-	s.pending = nil
+	lost := false
 	for i, b := range sent {
 		changed, err := s.receive(b, results[i+1], after)
 		lost = lost || changed
@@ -87,7 +90,10 @@ func (s *Syncer) exchange(ctx context.Context, c rueidis.Client, wait *time.Dura
 			st.Losses++
 		}
 	})
-	if wait != nil {
+	if wait == nil {
+		return nil
+	}
+	if *wait = shortestInterval; healthy {
 		*wait = s.interval(sent)
 	}
 	return nil

@@ -15,18 +15,21 @@ import (
 // A bucket is kept as "level time". Consumption is told once per interval and is taken to
 // have been spread over it. So a bucket may have a credit, a level below 0, of what flows
 // in during the teller's interval: what others took in the same interval fits in there,
-// and nobody is refused because deltas come in lumps. A window is kept as a number, in a
+// and nobody is refused because deltas come in lumps. A window is kept as "level base", in a
 // key that is named by the window's start.
 
 // exchangeSource adds what a node took and returns what all took.
 //
 // KEYS: the node's last batch, the epoch, and one per entry.
 // ARGV: number of the batch; the epoch that the node knows or ""; the epoch to begin if
-// there is none; 1 to repair; per entry "b" units level rate dt or "w" units level end 0.
+// there is none; per entry "b" units level rate dt repair or "w" units level end 0 repair,
+// of which repair is 1 or 0.
 //
 // A batch that comes again, because its answer was lost, adds nothing. A key that does not
-// exist begins with what the node knows, and so survives a loss of data. If another
-// node was faster with less, the larger view wins while repairing.
+// exist begins with what the node knows, and so survives a loss of data: of a window
+// that is its base, to which all is added that is taken from then on. If another node
+// that knew less was faster, the first batch that the node sends of a key after the loss
+// repairs it: the base becomes the larger one.
 const exchangeSource = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
@@ -35,11 +38,12 @@ if fresh then redis.call('SET', KEYS[1], ARGV[1], 'PX', 3600000) end
 local epoch = redis.call('GET', KEYS[2])
 if not epoch then epoch = ARGV[3] end
 redis.call('SET', KEYS[2], epoch, 'PX', 604800000)
-local repair = ARGV[4] == '1' or (ARGV[2] ~= '' and ARGV[2] ~= epoch)
+local lost = ARGV[2] ~= '' and ARGV[2] ~= epoch
 local out = {epoch, string.format('%.3f', now)}
 for i = 3, #KEYS do
-  local a = 5 + (i - 3) * 5
+  local a = 4 + (i - 3) * 6
   local units, level, x, dt = tonumber(ARGV[a+1]), tonumber(ARGV[a+2]), tonumber(ARGV[a+3]), tonumber(ARGV[a+4])
+  local repair = lost or ARGV[a+5] == '1'
   local raw = redis.call('GET', KEYS[i])
   local g
   if ARGV[a] == 'b' then
@@ -54,14 +58,18 @@ for i = 3, #KEYS do
     end
     redis.call('SET', KEYS[i], string.format('%.17g %.3f', g, now), 'PX', string.format('%.0f', math.min(1e15, math.ceil(1000 + 2 * dt + math.max(0, g) / x))))
   else
+    local base, known = 0, math.max(0, level - units)
     if raw then
-      g = tonumber(raw)
+      g, base = string.match(raw, '(%S+) (%S+)')
+      g, base = tonumber(g), tonumber(base)
       if fresh then g = g + units end
-      if repair then g = math.max(g, level) end
+      if repair and known > base then
+        g, base = g + known - base, known
+      end
     else
-      g = math.max(level, units)
+      g, base = known + units, known
     end
-    redis.call('SET', KEYS[i], string.format('%.17g', g), 'PX', string.format('%.0f', math.max(1000, math.ceil(x - now))))
+    redis.call('SET', KEYS[i], string.format('%.17g %.17g', g, base), 'PX', string.format('%.0f', math.max(1000, math.ceil(x - now))))
   end
   out[i] = string.format('%.17g', math.max(0, g))
 end
@@ -81,7 +89,7 @@ local now = t[1] * 1000 + t[2] / 1000
 local cost = tonumber(ARGV[1])
 local need = math.max(1, cost)
 local allowed = 1
-local levels, befores, spared = {}, {}, {}
+local levels, befores, spared, base = {}, {}, {}, {}
 for i = 1, #KEYS / 2 do
   local a = 2 + (i - 1) * 6
   local kind, limit, x, start, window = ARGV[a], tonumber(ARGV[a+1]), tonumber(ARGV[a+2]), tonumber(ARGV[a+3]), tonumber(ARGV[a+4])
@@ -93,9 +101,10 @@ for i = 1, #KEYS / 2 do
       g = math.max(0, l - x * math.max(0, now - at))
     end
   else
-    g = tonumber(raw or '0')
+    g, base[i] = string.match(raw or '0 0', '(%S+) (%S+)')
+    g = tonumber(g)
     if kind == 's' then
-      before = tonumber(redis.call('GET', KEYS[2*i]) or '0')
+      before = tonumber(string.match(redis.call('GET', KEYS[2*i]) or '0', '%S+'))
       carried = math.ceil(before * math.min(1, math.max(0, 1 - (now - start) / window)))
     end
   end
@@ -115,7 +124,7 @@ for i = 1, #KEYS / 2 do
     if ARGV[a] == 'b' then
       redis.call('SET', KEYS[2*i-1], string.format('%.17g %.3f', g, now), 'PX', string.format('%.0f', math.min(1e15, math.ceil(1000 + g / x))))
     else
-      redis.call('SET', KEYS[2*i-1], string.format('%.17g', g), 'PX', string.format('%.0f', math.max(1000, math.ceil(x - now))))
+      redis.call('SET', KEYS[2*i-1], string.format('%.17g ', g) .. base[i], 'PX', string.format('%.0f', math.max(1000, math.ceil(x - now))))
     end
   end
   out[2*i], out[2*i+1] = string.format('%.17g', levels[i]), string.format('%.17g', befores[i])

@@ -56,6 +56,7 @@ type members struct {
 type tagState struct {
 	epoch       string
 	repairUntil time.Time
+	repaired    map[string]bool // keys, since the loss
 }
 
 // mostDeciding is how many requests may wait for Redis at one time; others are decided
