@@ -46,3 +46,24 @@ func TestNewKeysAllocateNothing(t *testing.T) {
 		t.Error("nothing was evicted: the test sees less than it should")
 	}
 }
+
+// TestSharedLimitersAllocateNothing counts for other nodes, and tells them in a buffer that
+// has grown.
+func TestSharedLimitersAllocateNothing(t *testing.T) {
+	for where, key := range keys {
+		l := shared(t, Rule{Algorithm: TokenBucket, Limit: 1000, Window: 1000}, Rule{Name: "w", Algorithm: SlidingWindow, Limit: 1000, Window: 1000})
+		r := &Request{Key: key, Cost: 1, At: start}
+		var d Decision
+		buffer := make([]Taken, 0, 64)
+		for _, share := range []Share{{}, {Nodes: 3}} {
+			l.SetShare(share, start)
+			l.Allow(r, &d)
+			if allocs := testing.AllocsPerRun(100, func() { r.At.Mono += 1000; l.Allow(r, &d); l.Charge(r, 1, r.At) }); allocs != 0 {
+				t.Errorf("%s, %+v: %v allocations", where, share, allocs)
+			}
+			if allocs := testing.AllocsPerRun(100, func() { buffer = l.AppendTaken(buffer[:0], r.At) }); allocs != 0 {
+				t.Errorf("%s, %+v: %v allocations to tell", where, share, allocs)
+			}
+		}
+	}
+}

@@ -38,19 +38,18 @@
 //
 // # Counts across nodes
 //
-// Limits are local to a process. The counts have a form in which nodes can be
-// reconciled off the request path. Per key and rule, all that is remembered is a
-// cell: what is taken of a bucket that drains at a known rate (with its tick it is
-// GCRA's theoretical arrival time), or of a window with a known start. What other
-// nodes took is more of the same, so to apply it is a charge that may leave a
-// debt, as Charge makes: of a bucket at any time, of a window if it is still the same
-// one, which all nodes name by its start. To find what was taken here since the last
-// time, a syncer needs a count of units beside each cell, for which the cell has
-// room, and a pass over the parts of the table, each under its lock for some
-// microseconds. The zero Key's units in shards count as taken, and are collected
-// first. A node that loses touch falls back to its share of each limit: rules are
-// compiled into an immutable plan that all cells are read through, so this means to
-// swap the plan, with the levels of buckets rescaled where a unit has other parts.
+// A limiter is local to a process, and has what it takes to reconcile it with others off
+// the request path. Per key and rule, all that is remembered is a cell: what is taken
+// of a bucket that drains at a known rate (with its tick it is GCRA's theoretical
+// arrival time), or of a window with a known start, and how much of it has not been
+// told to others. AppendTaken tells it, from the cells that were charged since the last
+// time, with the lock of one part of the table after the other held for some
+// microseconds; units of the zero Key that lie in shards are collected first and not
+// told. Apply takes over what all nodes took, which may leave a debt: of a bucket at
+// any time, of a window if it is still the same one, which all nodes name by its
+// start, by the clock of SetClock. Settle does so for a decision that was made
+// elsewhere. SetShare divides limits among nodes that have lost touch. It is a price per unit,
+// and cells are read as before, so that counts go on through it unscaled.
 //
 // To delay instead of refusing is Charge without Allow, which goes into debt, and a
 // wait of the RetryAfter that Read tells; a queue with a bound is the caller's.

@@ -44,7 +44,8 @@ type hot struct {
 		remaining   atomic.Int64 // in the parent
 		resetAt     atomic.Int64
 		rule        atomic.Int64 // that remaining and resetAt are about
-		_           [80]byte
+		divided     atomic.Bool  // shares are not whole
+		_           [72]byte
 	}
 
 	shards []hotShard
@@ -106,6 +107,7 @@ func newHot(p *plan, shards int, w *shares) *hot {
 		n *= 2
 	}
 	h := &hot{shards: make([]hotShard, n), account: newAccount(p), shares: w}
+	h.view.divided.Store(w != nil)
 	if p.concurrent {
 		h.view.horizon.Store(never)
 		h.view.horizonWall.Store(never)

@@ -219,8 +219,13 @@ func (h *hot) refund(p *plan, r *Request, n int64, now Instant) {
 }
 
 // release gives back n held units of Concurrency, where the next request on this
-// core finds them.
-func (h *hot) release(r *Request, n int64) {
+// core finds them. While only a part of the limit may be given out they must go to the
+// parent, which knows whether it has more than that.
+func (h *hot) release(p *plan, r *Request, n int64) {
+	if h.view.divided.Load() {
+		h.change(p, r.At, func() { p.giveBack(h.account, n, h.shares) })
+		return
+	}
 	h.at(stepRelease)
 	h.shard(r.Shard).word.Add(version + uint64(n))
 }

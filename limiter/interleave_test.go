@@ -113,7 +113,7 @@ func (w *world) thread(i int) {
 			var d Decision
 			c.allowed = w.hot.allow(w.plan, r, &d)
 		case w.plan.concurrent:
-			w.hot.release(r, -c.n)
+			w.hot.release(w.plan, r, -c.n)
 			c.allowed = true
 		default:
 			w.hot.refund(w.plan, r, -c.n, r.At)
@@ -265,7 +265,7 @@ func prepared(t *testing.T, rules []Rule, prepare []call, threads [][]call) *wor
 	for _, c := range prepare {
 		var d Decision
 		if c.n < 0 {
-			w.hot.release(&Request{Shard: 1}, -c.n)
+			w.hot.release(p, &Request{Shard: 1}, -c.n)
 		} else if !w.hot.allow(p, &Request{Cost: c.n, At: later(c.at)}, &d) {
 			t.Fatal(fmt.Errorf("prepare: %+v was refused", c))
 		}

@@ -200,7 +200,7 @@ func (l *Limiter) chargeHot(h *hot, r *Request, delta int64, now Instant) {
 	case delta > 0:
 		h.charge(l.plan, r, delta, now)
 	case l.plan.concurrent:
-		h.release(r, magnitude(delta))
+		h.release(l.plan, r, magnitude(delta))
 	default:
 		h.refund(l.plan, r, magnitude(delta), now)
 	}

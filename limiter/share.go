@@ -36,7 +36,7 @@ func newShares(s Share, p *plan) *shares {
 	whole := !w.deny && !w.allow
 	for i := range p.counters {
 		w.of[i] = 1
-		if r := &p.counters[i]; s.Nodes > 1 && !(s.Exchanged && r.exchanged()) {
+		if r := &p.counters[i]; s.Nodes > 1 && (!s.Exchanged || !r.exchanged()) {
 			w.of[i], whole = int64(s.Nodes), false
 		}
 	}
@@ -123,6 +123,7 @@ func (h *hot) setShares(p *plan, w *shares, now Instant) {
 		h.collectLocked(p, now)
 	}
 	h.shares = w
+	h.view.divided.Store(w != nil)
 	h.announceLocked(p, now)
 	h.mu.Unlock()
 }

@@ -53,7 +53,7 @@ func StartSentinel(tb testing.TB, name string, master *Redis) *Redis {
 func startRedis(tb testing.TB, addr string, args ...string) *Redis {
 	tb.Helper()
 	// The path of a socket must be short.
-	dir, err := os.MkdirTemp("", "redis-")
+	dir, err := os.MkdirTemp("", "redis-") //nolint:usetesting // its directory is named after the test, which may be long
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func freeAddr(tb testing.TB) string {
 func (r *Redis) Restart(tb testing.TB) {
 	tb.Helper()
 	r.log = &output{}
-	r.cmd = exec.Command(r.binary, r.args...) //nolint:gosec // a test's own server
+	r.cmd = exec.Command(r.binary, r.args...)
 	r.cmd.Dir, r.cmd.Stdout, r.cmd.Stderr = r.dir, r.log, r.log
 	if err := r.cmd.Start(); err != nil {
 		tb.Fatalf("start redis-server: %v", err)

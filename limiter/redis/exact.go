@@ -43,27 +43,27 @@ func (s *Syncer) Decide(ctx context.Context, l *limiter.Limiter, r *limiter.Requ
 	return l.Allow(r, d)
 }
 
-// errBusy says that too many requests wait for Redis.
-type errBusy struct{}
+// unaskedError is why Redis was not asked about a request.
+type unaskedError string
 
-func (errBusy) Error() string { return "too many requests wait for Redis" }
+func (e unaskedError) Error() string { return string(e) }
 
-// errAway says that Redis could not be asked a moment ago.
-type errAway struct{}
-
-func (errAway) Error() string { return "Redis cannot be asked" }
+const (
+	errBusy unaskedError = "too many requests wait for Redis"
+	errAway unaskedError = "the last exchange with Redis did not work"
+)
 
 // ask lets Redis decide.
 func (s *Syncer) ask(ctx context.Context, m *member, r *limiter.Request, d *limiter.Decision) error {
 	c := s.client.Load()
 	if c == nil || !s.healthy.Load() {
-		return errAway{}
+		return errAway
 	}
 	select {
 	case s.deciding <- struct{}{}:
 		defer func() { <-s.deciding }()
 	default:
-		return errBusy{}
+		return errBusy
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.opts.ExactTimeout)
 	defer cancel()

@@ -17,7 +17,8 @@ type Mode string
 const (
 	// Async decides on the node and exchanges counts between. It is the default.
 	Async Mode = "async"
-	// Exact asks Redis about every request, by Decide.
+	// Exact asks Redis about every request, by Decide. The limiter itself keeps to this
+	// node's share all the time, for requests that Redis does not answer in time.
 	Exact Mode = "exact"
 )
 

@@ -83,6 +83,8 @@ return out`
 // the window; its length; 1 if the rule only observes.
 // Returns 1 or 0 whether it is allowed, and per rule its level and that of the
 // window before. A rule that observes is charged only if it has enough left.
+//
+//nolint:dupword // blocks of Lua end like that
 const decideSource = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
@@ -114,6 +116,7 @@ for i = 1, #KEYS / 2 do
     if ARGV[a+5] ~= '1' then allowed = 0 end
   end
 end
+
 local out = {allowed}
 for i = 1, #KEYS / 2 do
   local a = 2 + (i - 1) * 6
