@@ -115,7 +115,8 @@ func (g *Gateway) limitsState(limiters map[limitKey]*limiter.Limiter, save func(
 		start := len(state)
 		state = appendText(appendText(state, key.limit), key.plan)
 		state = append(state, 0, 0, 0, 0)
-		body, n := len(state), 0
+		body := len(state)
+		var n int
 		state, n = save(limiters[key], state, maxLimits-body, now)
 		left += n
 		if len(state) == body || len(state) > maxLimits {

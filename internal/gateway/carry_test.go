@@ -115,6 +115,40 @@ func TestTakeoverCarriesLimits(t *testing.T) {
 	}
 }
 
+// The old process does not hear what the new one admits: of the quota that was left, a
+// connection that it still has can get one more unit. The new process charges that.
+func TestTakeoverAdmitsWhatIsUnderWay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "takeover.sock")
+	old := run(t, carrying(path)+carried)
+	waitForSocket(t, path)
+	if got := old.statuses(t, "/a", 3); got != "200 200 200" {
+		t.Fatal(got)
+	}
+	var conns []*testkit.Conn
+	for range 3 {
+		c := testkit.Dial(t, old.addr)
+		c.Do(t, "GET", "/c")
+		conns = append(conns, c)
+	}
+	next := successorOf(t, carrying(path)+carried)
+	testkit.Eventually(t, testkit.Patience, "the old process to close its sockets", func() bool {
+		old.applying.Lock()
+		defer old.applying.Unlock()
+		return old.closed
+	})
+	if got := next.statuses(t, "/a", 3); got != "200 200 429" {
+		t.Errorf("at the new process: %s", got)
+	}
+	for i, want := range []int{200, 200, 429} { // what the old one knows to be left
+		if r := conns[i].Do(t, "GET", "/a"); r.Status != want || !r.Close {
+			t.Errorf("connection %d at the old process: status %d, close %v", i, r.Status, r.Close)
+		}
+	}
+	testkit.Eventually(t, testkit.Patience, "the new process to hear of it", func() bool {
+		return next.remaining(t, "route:a", "127.0.0.1") == -2
+	})
+}
+
 // talk is a conversation that a test has with a process in place of another.
 type talk struct {
 	t    *testing.T
