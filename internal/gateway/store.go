@@ -118,6 +118,9 @@ func (g *Gateway) shareLimits(p *plan, s *limitStore) error {
 			if lp.Rate != nil {
 				members = append(members, redis.Member{Name: l.name + "\x00" + lp.Name, Limiter: lp.Rate, Mode: mode})
 			}
+			if lp.Held != nil { // divided among the gateways, whatever the mode
+				members = append(members, redis.Member{Name: l.name + "\x00" + lp.Name + "\x00held", Limiter: lp.Held})
+			}
 		}
 		if mode == redis.Exact {
 			l.limit.Ask = func(_ *proxy.Exchange, of *limiter.Limiter, r *limiter.Request, d *limiter.Decision) bool {
