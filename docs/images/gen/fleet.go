@@ -134,7 +134,7 @@ func (f *fleet) wait(m *member) time.Duration {
 // worst is the largest excess of many runs whose exchanges fall at other moments: the
 // load even or four fifths of it at one node.
 func worst(nodes int, interval time.Duration) (int, error) {
-	random := rand.New(rand.NewPCG(uint64(nodes), uint64(interval))) //nolint:gosec // the same on every run
+	random := rand.New(rand.NewPCG(uint64(nodes), uint64(interval))) // the same on every run
 	most := 0
 	for try := range fleetTries {
 		skew := 1 / float64(nodes)
