@@ -82,7 +82,7 @@ func (f *limitFleet) load(target string, first, others int, pause, d time.Durati
 	return all
 }
 
-func admitted(s testkit.Samples) int {
+func admittedOf(s testkit.Samples) int {
 	return len(s.Where(func(x *testkit.Sample) bool { return x.Status == 200 }))
 }
 
@@ -129,7 +129,7 @@ func TestLimitsAcrossGateways(t *testing.T) {
 			case "sliding_log": // divided, not exchanged
 				bound = 0
 			}
-			got := float64(admitted(samples))
+			got := float64(admittedOf(samples))
 			fmt.Fprintf(table, "%d\t%s\t%d\t%.0f\t%.0f\t%.0f\t%.0f\t\n", n, algorithm, len(samples), got, allowed, max(0, got-allowed), bound)
 			if got > allowed+bound {
 				t.Errorf("%d gateways, %s: %.0f of %d admitted, limit %.0f and bound %.0f", n, algorithm, got, len(samples), allowed, bound)
@@ -158,7 +158,7 @@ func TestLimitsWithoutRedis(t *testing.T) {
 		if bad := strange(samples); len(bad) > 0 {
 			t.Errorf("%s: %d requests got neither 200 nor 429, the first %+v", what, len(bad), bad[0])
 		}
-		got := float64(admitted(samples)) / phase.Seconds()
+		got := float64(admittedOf(samples)) / phase.Seconds()
 		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%v\t\n", what, got, rate, samples.Percentile(99).Round(100*time.Microsecond))
 		if got > 1.4*rate || got < 0.5*rate {
 			t.Errorf("%s: %.0f a second admitted, limit %.0f", what, got, rate)
@@ -186,7 +186,7 @@ func TestLimitsWithoutRedis(t *testing.T) {
 func TestExactLimits(t *testing.T) {
 	f := startLimitFleet(t, 3, "  - {path: /a, respond: {}, rate_limit: {key: \"\", requests: 100, window: 1h}}\n", ", mode: exact, exact_timeout: 2s, on_failure: deny")
 	samples := f.load("/a", 4, 2, 10*time.Millisecond, time.Second)
-	if got := admitted(samples); got != 100 || len(strange(samples)) > 0 {
+	if got := admittedOf(samples); got != 100 || len(strange(samples)) > 0 {
 		t.Errorf("%d of %d admitted, %d strange, limit 100", got, len(samples), len(strange(samples)))
 	}
 	f.redis.Kill(t)
