@@ -13,6 +13,10 @@ import (
 // mostEntries bounds a batch, and so how long one script keeps Redis from others.
 const mostEntries = 512
 
+// mostBatches bounds an exchange, so that it ends in time. What is more waits for the next
+// one, which follows at once.
+const mostBatches = 16
+
 // entry is what was taken of one rule and key.
 type entry struct {
 	limiter.Taken
@@ -39,16 +43,18 @@ func (s *Syncer) collect() {
 	list := append(s.leaving, s.members.Load().list...)
 	s.leaving = nil
 	connected := s.state.Connected
+	now, at := time.Now(), s.opts.Now()
+	since := make([]time.Duration, len(list))
+	for i, m := range list {
+		if since[i] = s.opts.Interval; !m.took.IsZero() {
+			since[i] = now.Sub(m.took)
+		}
+		m.took = now
+	}
 	s.mu.Unlock()
 	open := make(map[int]*batch)
 	chunks := make(map[int]int)
-	now, at := time.Now(), s.opts.Now()
-	for _, m := range list {
-		dt := s.opts.Interval
-		if !m.took.IsZero() {
-			dt = now.Sub(m.took)
-		}
-		m.took = now
+	for i, m := range list {
 		s.taken = m.Limiter.AppendTaken(s.taken[:0], at)
 		for _, t := range s.taken {
 			r := &m.rules[t.Rule]
@@ -64,7 +70,7 @@ func (s *Syncer) collect() {
 				open[tag] = b
 				s.pending = append(s.pending, b)
 			}
-			b.entries = append(b.entries, s.entry(m, t, dt, connected))
+			b.entries = append(b.entries, s.entry(m, t, since[i], connected))
 		}
 	}
 }

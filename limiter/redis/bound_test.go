@@ -31,7 +31,7 @@ func TestOverAdmissionIsBounded(t *testing.T) {
 }
 
 func testBound(t *testing.T, server *testkit.Redis, nodes int, rule limiter.Rule, key limiter.Key) {
-	const total, length = 1500.0, 3 * time.Second
+	const total, length = 1500.0, 2500 * time.Millisecond
 	fleet := start(t, server, setting{nodes: nodes, rules: []limiter.Rule{rule}})
 	slowest := &slowest{}
 	grants, offered := load(t.Context(), fleet, uneven(nodes, total), length, func(n *node) bool {

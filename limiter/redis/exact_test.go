@@ -23,6 +23,7 @@ func (n *node) decide(ctx context.Context, k limiter.Key, cost int64) limiter.De
 
 // TestExact lets three nodes take one limit at the same time: exactly that is admitted.
 func TestExact(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	for _, a := range []limiter.Algorithm{limiter.TokenBucket, limiter.GCRA, limiter.SlidingWindow, limiter.FixedWindow} {
 		for where, k := range map[string]limiter.Key{"key": key, "whole": {}} {
@@ -63,6 +64,7 @@ func TestExact(t *testing.T) {
 
 // TestExactTakesAllOrNone has two rules, of which the second refuses.
 func TestExactTakesAllOrNone(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	rules := []limiter.Rule{
 		{Name: "many", Algorithm: limiter.FixedWindow, Limit: 100, Window: 8760 * time.Hour},
@@ -86,6 +88,7 @@ func TestExactTakesAllOrNone(t *testing.T) {
 
 // TestExactCharges settles the cost of a request after it.
 func TestExactCharges(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	fleet := start(t, server, setting{nodes: 2, rules: perYear(100), mode: redis.Exact})
 	r := limiter.Request{Key: key, Cost: 50, At: fleet[0].now()}
@@ -102,6 +105,7 @@ func TestExactCharges(t *testing.T) {
 
 // TestExactWithoutRedis wants decisions in time, and a share each.
 func TestExactWithoutRedis(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	const limit = 100 * time.Millisecond
 	fleet := start(t, server, setting{nodes: 4, rules: perYear(100), mode: redis.Exact, with: func(_ int, o *redis.Options, _ *node) { o.ExactTimeout = limit }})
@@ -134,6 +138,7 @@ func TestExactWithoutRedis(t *testing.T) {
 
 // TestExactAndAsyncShareCounts mixes both modes.
 func TestExactAndAsyncShareCounts(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	exact := start(t, server, setting{nodes: 1, rules: perYear(100), mode: redis.Exact})
 	async := launch(t, server, setting{nodes: 1, rules: perYear(100), with: func(_ int, o *redis.Options, _ *node) { o.Node = "async" }})

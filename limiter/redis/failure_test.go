@@ -143,6 +143,7 @@ func testWithoutRedis(t *testing.T, a limiter.Algorithm, away, back func(*testki
 
 // TestFromTheStart begins without Redis.
 func TestFromTheStart(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	server.Kill(t)
 	fleet := launch(t, server, setting{nodes: 3, rules: perYear(99), with: func(_ int, o *redis.Options, _ *node) { o.Nodes = 3 }})
@@ -168,11 +169,13 @@ func TestFromTheStart(t *testing.T) {
 // TestDataLost flushes and restarts Redis in the middle of a window. The nodes know what was
 // taken, and whoever comes first does not decide what is forgotten.
 func TestDataLost(t *testing.T) {
+	t.Parallel()
 	for name, lose := range map[string]func(*testing.T, *testkit.Redis){
 		"flushed":   func(t *testing.T, r *testkit.Redis) { r.Do(t, "FLUSHALL") },
 		"restarted": func(t *testing.T, r *testkit.Redis) { r.Kill(t); r.Restart(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := testkit.StartRedis(t)
 			fleet := start(t, server, setting{nodes: 3, rules: perYear(1000)})
 			take(t, fleet[0], 500)
@@ -206,6 +209,7 @@ func TestDataLost(t *testing.T) {
 // TestToldOnce lets answers get lost: Redis is frozen, gets what was taken into its
 // sockets, and finds it there when it goes on, together with what was sent again.
 func TestToldOnce(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	fleet := start(t, server, setting{nodes: 2, rules: perYear(100_000)})
 	taken := 0
@@ -229,8 +233,10 @@ func TestToldOnce(t *testing.T) {
 
 // TestOnFailure wants the behaviours that can be chosen.
 func TestOnFailure(t *testing.T) {
+	t.Parallel()
 	for _, failure := range []redis.Failure{redis.Deny, redis.Allow} {
 		t.Run(string(failure), func(t *testing.T) {
+			t.Parallel()
 			server := testkit.StartRedis(t)
 			fleet := start(t, server, setting{nodes: 2, rules: perYear(10), with: func(_ int, o *redis.Options, _ *node) { o.OnFailure = failure }})
 			for _, k := range []limiter.Key{{}, key} {
@@ -263,6 +269,7 @@ func TestOnFailure(t *testing.T) {
 // TestNodesComeAndGo counts those that live: one that leaves is missed at once, one that
 // dies after some seconds, and one that Redis has forgotten for a moment not at all.
 func TestNodesComeAndGo(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	fleet := start(t, server, setting{nodes: 4, rules: perYear(10)})
 	server.Do(t, "FLUSHALL")
@@ -289,6 +296,7 @@ func TestNodesComeAndGo(t *testing.T) {
 
 // TestCloseTells wants what was taken just before the end.
 func TestCloseTells(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	fleet := start(t, server, setting{nodes: 2, rules: perYear(100), with: func(_ int, o *redis.Options, _ *node) { o.Interval = 500 * time.Millisecond }})
 	take(t, fleet[0], 40)

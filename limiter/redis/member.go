@@ -38,7 +38,7 @@ type member struct {
 	Member
 	hash  uint64
 	rules []rule
-	share limiter.Share // as last set
+	share limiter.Share // as last set, under Syncer.mu as took
 	took  time.Time     // when what it took was last asked for
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -47,8 +48,8 @@ func (s *Syncer) exchange(ctx context.Context, c rueidis.Client, wait *time.Dura
 	if healthy && len(s.pending) == 0 {
 		s.collect()
 	}
-	sent := s.pending
-	s.pending = nil
+	sent := s.pending[:min(s.width, len(s.pending))]
+	s.pending = slices.Clone(s.pending[len(sent):])
 	if healthy && len(sent) == 0 && began.Sub(s.beaten) < beatEvery {
 		if wait != nil {
 			*wait = s.interval(nil)
@@ -77,9 +78,10 @@ func (s *Syncer) exchange(ctx context.Context, c rueidis.Client, wait *time.Dura
 	}
 	if err := errors.Join(problems...); err != nil {
 		s.age(began)
+		s.width = max(1, s.width/2)
 		return fmt.Errorf("exchange counts: %w", err)
 	}
-	s.beaten = began
+	s.beaten, s.width = began, min(2*s.width, mostBatches)
 	s.setClock(redisNow, before, after)
 	count := s.nodes.observe(nodes, began, alive)
 	s.report(func(st *State) {
@@ -93,7 +95,7 @@ func (s *Syncer) exchange(ctx context.Context, c rueidis.Client, wait *time.Dura
 	if wait == nil {
 		return nil
 	}
-	if *wait = shortestInterval; healthy {
+	if *wait = shortestInterval; healthy && len(s.pending) == 0 {
 		*wait = s.interval(sent)
 	}
 	return nil
@@ -124,10 +126,11 @@ func readBeat(r rueidis.RedisResult) (nodes int, now int64, err error) {
 func (s *Syncer) setClock(redisNow int64, before, after limiter.Instant) {
 	wall := before.Wall + (after.Mono-before.Mono)/2
 	mono := before.Mono + (after.Mono-before.Mono)/2
-	s.clock = time.Duration(redisNow - wall)
-	members := s.members.Load()
 	doubt := max((after.Mono-before.Mono)/2, int64(time.Millisecond))
-	for _, m := range members.list {
+	if ahead := time.Duration(redisNow - wall); (ahead - s.clock).Abs() > time.Duration(doubt) {
+		s.clock = ahead
+	}
+	for _, m := range s.members.Load().list {
 		if off := redisNow - m.Limiter.Clock(mono); off > doubt || off < -doubt {
 			m.Limiter.SetClock(redisNow, mono, after)
 		}

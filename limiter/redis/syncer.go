@@ -42,6 +42,7 @@ type Syncer struct {
 	pending []*batch
 	taken   []limiter.Taken
 	number  uint64
+	width   int // batches per exchange
 	beaten  time.Time
 	clock   time.Duration // of Redis less ours
 }
@@ -73,7 +74,7 @@ func New(o Options) (*Syncer, error) {
 	s := &Syncer{
 		opts: o, names: newNames(o.Prefix, o.Tags), scripts: newScripts(), deciding: make(chan struct{}, mostDeciding),
 		suspected: make(chan struct{}, 1),
-		stop:      stop, done: make(chan struct{}), tags: make([]tagState, o.Tags), nodes: nodes{known: o.Nodes},
+		stop:      stop, done: make(chan struct{}), tags: make([]tagState, o.Tags), nodes: nodes{known: o.Nodes}, width: mostBatches,
 		state: State{Nodes: o.Nodes, Since: time.Now(), Error: "not connected yet"},
 	}
 	s.members.Store(&members{})

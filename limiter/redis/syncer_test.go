@@ -54,6 +54,7 @@ func TestMembersThatCannotBe(t *testing.T) {
 
 // TestReload replaces limiters: counts go on, on this node and on others.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	fleet := start(t, server, setting{nodes: 2, rules: perYear(100)})
 	n := fleet[0]
@@ -85,6 +86,7 @@ func TestReload(t *testing.T) {
 
 // TestClocks gives nodes clocks that are seconds apart. They agree on windows.
 func TestClocks(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	skews := []time.Duration{0, 3700 * time.Millisecond, -2300 * time.Millisecond}
 	fleet := start(t, server, setting{nodes: 3, rules: perSecond(limiter.FixedWindow, 500), with: func(i int, _ *redis.Options, n *node) { n.skew = skews[i] }})
@@ -108,6 +110,7 @@ func TestClocks(t *testing.T) {
 
 // TestChangesAreTold wants a word when Redis goes and comes.
 func TestChangesAreTold(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	var mu sync.Mutex
 	var told []bool
@@ -134,6 +137,7 @@ func TestChangesAreTold(t *testing.T) {
 
 // TestHeldIsDivided wants Concurrency, which is not exchanged, divided by the nodes.
 func TestHeldIsDivided(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	fleet := start(t, server, setting{nodes: 3, rules: []limiter.Rule{{Name: "held", Algorithm: limiter.Concurrency, Limit: 10}}})
 	for _, k := range []limiter.Key{{}, key} {

@@ -35,6 +35,7 @@ func sameCounts(t *testing.T, fleet []*node) {
 
 // TestCluster has two servers that share the slots, so that batches go to both.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	var servers []*testkit.Redis
 	for range 2 {
 		servers = append(servers, testkit.StartRedis(t, "--cluster-enabled", "yes"))
@@ -81,6 +82,7 @@ func clusterKnows(t *testing.T, r *testkit.Redis, nodes int) bool {
 
 // TestSentinel kills the master. The nodes follow the Sentinel to the replica.
 func TestSentinel(t *testing.T) {
+	t.Parallel()
 	master := testkit.StartRedis(t)
 	host, port, _ := net.SplitHostPort(master.Addr)
 	replica := testkit.StartRedis(t, "--replicaof", host+" "+port, "--repl-diskless-sync-delay", "0")
@@ -112,6 +114,7 @@ func TestSentinel(t *testing.T) {
 
 // TestUnixSocket connects by a path.
 func TestUnixSocket(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	fleet := start(t, server, setting{nodes: 2, rules: perYear(100), with: func(_ int, o *redis.Options, _ *node) { o.Addresses = []string{server.Socket} }})
 	sameCounts(t, fleet)
@@ -119,6 +122,7 @@ func TestUnixSocket(t *testing.T) {
 
 // TestPassword is refused without one.
 func TestPassword(t *testing.T) {
+	t.Parallel()
 	server := testkit.StartRedis(t)
 	server.Do(t, "ACL", "SETUSER", "gateway", "on", ">secret", "~*", "+@all")
 	server.Do(t, "ACL", "SETUSER", "default", "off")
