@@ -87,7 +87,11 @@ type session struct {
 	at     Instant
 	held   []*Request
 	lag    int64 // units that the limiter may be behind
+	shift  int64 // of the limiter's monotonic clock, ahead of the session's
 }
+
+// now is the session's time by the limiter's clocks.
+func (s *session) now() Instant { return Instant{Mono: s.at.Mono + s.shift, Wall: s.at.Wall} }
 
 func newSession(t testing.TB, rules []Rule, key Key, shards int) *session {
 	l, err := New(rules, Options{Start: start, Shards: shards, MaxKeys: 10})
@@ -128,7 +132,7 @@ func (s *session) later(d time.Duration) Instant {
 func (s *session) allow(n int64, shard uint32) {
 	s.t.Helper()
 	left, _ := s.left(s.at)
-	r := &Request{Key: s.key, Cost: n, At: s.at, Shard: shard}
+	r := &Request{Key: s.key, Cost: n, At: s.now(), Shard: shard}
 	var d Decision
 	allowed := s.l.Allow(r, &d)
 	switch need := max(n, 1); {
@@ -278,7 +282,7 @@ func (s *session) release(next source) {
 		return
 	}
 	n := 1 + next(3)
-	s.l.Charge(r, n, s.at)
+	s.l.Charge(r, n, s.now())
 	for _, m := range s.models {
 		m.take(s.at, n)
 	}

@@ -51,6 +51,14 @@
 // elsewhere. SetShare divides limits among nodes that have lost touch. It is a price per unit,
 // and cells are read as before, so that counts go on through it unscaled.
 //
+// # Counts across processes
+//
+// A process that takes the place of another on the same machine begins with its counts:
+// Save and Restore carry what the cells say, with times relative to the moment of saving
+// because the two monotonic clocks have nothing in common, and windows go on where they
+// were. What the old process admits after that, for requests that it still has, follows
+// by SaveTaken and is charged.
+//
 // To delay instead of refusing is Charge without Allow, which goes into debt, and a
 // wait of the RetryAfter that Read tells; a queue with a bound is the caller's.
 package limiter

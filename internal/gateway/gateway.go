@@ -179,6 +179,9 @@ func (g *Gateway) start(c *config.Config) (err error) {
 	defer g.applying.Unlock()
 	if g.options.Takeover {
 		g.takeover, g.inherited, err = askForSockets(takeoverPath(c, g.options.ConfigPath, g.options.Env))
+		if err == nil && g.takeover.limits {
+			g.living.seed = g.takeover.seed
+		}
 	} else {
 		g.inherited, err = passedSockets(g.options.Env)
 	}
@@ -297,6 +300,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.loops.Go(func() { g.memory.run(g.stopped) })
 	g.loops.Go(g.rediscoverLoop)
 	g.loops.Go(g.reportObserved)
+	g.askForLimits()
 	g.accept()
 	g.serveAdmin()
 	g.ready.Store(true)

@@ -176,12 +176,14 @@ func (b *builder) continueLimiter(key limitKey, rules []limiter.Rule, o limiter.
 	return l, nil
 }
 
-// seed is the secret of the hash of keys: that of this process or, where gateways
+func (b *builder) seed() uint64 { return limitSeed(b.config, b.living.seed) }
+
+// limitSeed is the secret of the hash of keys: that of this process or, where gateways
 // share counts, one that all who know the store's password have.
-func (b *builder) seed() uint64 {
-	r := b.config.Database.Redis
+func limitSeed(c *config.Config, own uint64) uint64 {
+	r := c.Database.Redis
 	if r == nil {
-		return b.living.seed
+		return own
 	}
 	sum := sha256.Sum256([]byte("velocity rate limits\x00" + r.Prefix + "\x00" + r.Password.Reveal()))
 	return binary.BigEndian.Uint64(sum[:])
