@@ -104,6 +104,7 @@ var (
 	ErrOverloaded       = newError(FromGateway, "overloaded", 503, Never, "The gateway has as many requests in flight as it may.").met(telemetry.LimitInFlight)
 	ErrMemory           = newError(FromGateway, "memory_limit", 503, Never, "The gateway is short of memory.").met(telemetry.LimitMemory)
 	ErrRateLimited      = NewRefusal(429)
+	ErrLimitStore       = newError(FromGateway, "rate_limit_store", 503, Never, "Rate limits cannot be kept at present, and requests that are limited are refused meanwhile.").met(telemetry.LimitRate)
 	ErrRouteInFlight    = newError(FromGateway, "route_in_flight", 503, Never, "This service has as many requests in flight as it may.").met(telemetry.LimitRouteInFlight)
 	ErrUpstreamInFlight = newError(FromGateway, "upstream_in_flight", 503, Never, "The servers of this service have as many requests in flight as they may.").met(telemetry.LimitUpstreamInFlight)
 	ErrQueueTimeout     = newError(FromGateway, "upstream_queue_timeout", 503, Never, "The request waited too long for its turn.").met(telemetry.LimitUpstreamQueue)
@@ -144,7 +145,7 @@ func Errors() []*Error {
 		ErrHeaderTimeout, ErrBodyRate, ErrSendRate, ErrHeaderTooLarge, ErrURITooLong, ErrBodyTooLarge, ErrExpectation,
 		ErrNoRoute, ErrMethod, ErrMethodRefused, ErrVersion, ErrClientClosed, ErrHandshake, ErrUpgradeVersion,
 		ErrNotReady, ErrPanic, ErrDeadline, ErrExhausted, ErrDraining, ErrOverloaded, ErrMemory,
-		ErrRateLimited, ErrRouteInFlight, ErrUpstreamInFlight, ErrQueueTimeout, ErrCircuitOpen, ErrNoHealthy,
+		ErrRateLimited, ErrLimitStore, ErrRouteInFlight, ErrUpstreamInFlight, ErrQueueTimeout, ErrCircuitOpen, ErrNoHealthy,
 		ErrConnect, ErrConnectTimeout, ErrStale, ErrReset, ErrReplyTimeout, ErrReplyStalled, ErrBadReply, ErrTruncated,
 		ErrTunnelIdle, ErrTunnelExpired, ErrTunnelDrained,
 	}

@@ -49,6 +49,9 @@ type RateLimit struct {
 	MaxWaiting int
 	// Counts outlives the snapshot.
 	Counts *LimitCounts
+	// Unavailable reports whether requests are refused only because limits cannot be
+	// kept at present. It is asked about those that are refused. Nil never is.
+	Unavailable func() bool
 	// Ask decides in place of the limiter, for limits that another process keeps.
 	// Nil decides here. It may set Exchange.Err instead of deciding.
 	Ask func(x *Exchange, l *limiter.Limiter, r *limiter.Request, d *limiter.Decision) bool
@@ -70,7 +73,7 @@ type LimitPlan struct {
 // LimitCounts are the numbers of a RateLimit that its limiters do not keep.
 type LimitCounts struct {
 	// Waiting are the requests that are delayed at present, and Delayed those that
-	// were, whatever became of them.
+	// were, and then admitted.
 	Waiting atomic.Int64
 	Delayed atomic.Uint64
 }
@@ -192,6 +195,9 @@ func (l *RateLimit) take(x *Exchange, q *quota) bool {
 func (l *RateLimit) refuse(x *Exchange, q *quota) Verdict {
 	if x.Err == nil {
 		x.Err = l.Refusal
+		if l.Unavailable != nil && l.Unavailable() {
+			x.Err = ErrLimitStore
+		}
 	}
 	now := x.server.Instant(time.Now())
 	for i := range x.quotas {
@@ -215,21 +221,22 @@ func (l *RateLimit) delay(x *Exchange, q *quota) bool {
 		return false
 	}
 	now := time.Now()
-	for first, end := true, now.Add(l.MaxWait); ; first, now = false, time.Now() {
+	for end := now.Add(l.MaxWait); ; now = time.Now() {
 		wait := q.decision.RetryAfter
 		left, ok := x.timeLeft(now)
 		if wait <= 0 || wait > end.Sub(now) || !ok || left > 0 && wait > left {
 			return false
 		}
-		if first {
-			l.Counts.Delayed.Add(1)
-		}
 		if !x.waitFor(wait, x.server.drains) {
 			x.Err, x.gone = ErrClientClosed, true
 			return false
 		}
+		if x.server.draining.Load() { // a gateway that stops does not wait
+			return false
+		}
 		q.request.At = x.server.Instant(time.Now())
 		if l.take(x, q) {
+			l.Counts.Delayed.Add(1)
 			return true
 		}
 		if x.Err != nil {
@@ -287,11 +294,12 @@ func (x *Exchange) settle(q *quota) {
 }
 
 var (
-	headerRateLimit       = []byte("RateLimit")
-	headerRateLimitPolicy = []byte("RateLimit-Policy")
-	headerLegacyLimit     = []byte("X-RateLimit-Limit")
-	headerLegacyRemaining = []byte("X-RateLimit-Remaining")
-	headerLegacyReset     = []byte("X-RateLimit-Reset")
+	// In the form that header programs look for.
+	headerRateLimit       = []byte("Ratelimit")
+	headerRateLimitPolicy = []byte("Ratelimit-Policy")
+	headerLegacyLimit     = []byte("X-Ratelimit-Limit")
+	headerLegacyRemaining = []byte("X-Ratelimit-Remaining")
+	headerLegacyReset     = []byte("X-Ratelimit-Reset")
 )
 
 // tellLimit adds the fields that tell a client about its quota, or adds to those

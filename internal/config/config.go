@@ -42,8 +42,7 @@ type Config struct {
 	hash  string
 
 	// defaultUpstream is what InlineUpstream starts from.
-	defaultUpstream  Upstream
-	defaultRateLimit RateLimit
+	defaultUpstream Upstream
 }
 
 // Server takes traffic. Everything follows a reload, the listeners included,

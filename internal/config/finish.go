@@ -30,21 +30,26 @@ func (l *loader) checkExact() {
 	if r == nil || r.Mode != "exact" {
 		return
 	}
-	for i := range l.config.Routes {
-		limit := l.config.Routes[i].RateLimit
-		if limit == nil {
-			continue
-		}
-		rules := slices.Clone(limit.All())
-		for _, p := range limit.Plans {
-			rules = append(rules, p.Rules...)
-		}
-		for _, rule := range rules {
-			if rule.Algorithm == "sliding_log" && rule.Period == "" {
-				l.problems = append(l.problems, l.config.Routes[i].Origin.at("rate_limit", "sliding_log cannot be kept with database.redis.mode exact; use sliding_window", false))
-			}
+	check := func(o Origin, field string, limit *RateLimit) {
+		if limit != nil && limit.hasLog() {
+			l.problems = append(l.problems, o.at(field, "sliding_log cannot be kept with database.redis.mode exact; use sliding_window", false))
 		}
 	}
+	for i := range l.config.Routes {
+		check(l.config.Routes[i].Origin, "rate_limit", l.config.Routes[i].RateLimit)
+	}
+	for i := range l.config.Plugins {
+		check(l.config.Plugins[i].Origin, "config", l.config.Plugins[i].Config.RateLimit)
+	}
+}
+
+// hasLog reports whether a rule remembers each request.
+func (r *RateLimit) hasLog() bool {
+	rules := slices.Clone(r.All())
+	for _, p := range r.Plans {
+		rules = append(rules, p.Rules...)
+	}
+	return slices.ContainsFunc(rules, func(r LimitRule) bool { return r.Algorithm == "sliding_log" && r.Period == "" })
 }
 
 // nameUpstreams reports names that are used twice and returns all names.

@@ -149,7 +149,6 @@ func (l *loader) load(name string, data []byte) (*Config, error) {
 	}
 	c.Warnings, c.files, c.dirs, c.hash = l.problems, l.files, l.dirs, l.hash()
 	c.defaultUpstream = l.plans[reflect.TypeFor[Upstream]()].zero.Interface().(Upstream)
-	c.defaultRateLimit = l.plans[reflect.TypeFor[RateLimit]()].zero.Interface().(RateLimit)
 	return c, nil
 }
 

@@ -169,12 +169,6 @@ func (r *RateLimit) All() []LimitRule {
 // its variables.
 func (r *RateLimit) KeyIsSensitive() bool { return isSensitive(string(r.Key)) }
 
-// DefaultRateLimit is the limit of a plugin without settings.
-func (c *Config) DefaultRateLimit() *RateLimit {
-	r := c.defaultRateLimit
-	return &r
-}
-
 func (r *RateLimit) check(s scope) {
 	short := []string{"requests", "window", "algorithm", "burst"}
 	if s.hasList("rules") {

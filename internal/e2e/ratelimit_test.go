@@ -191,7 +191,7 @@ func TestExactLimits(t *testing.T) {
 	}
 	f.redis.Kill(t)
 	f.await("all to notice", func(connected bool, _ int) bool { return !connected })
-	if r := testkit.Get(t, f.gateways[0].Addr, "/a"); r.Status != 429 {
-		t.Errorf("denied: status %d", r.Status)
+	if r := testkit.Get(t, f.gateways[0].Addr, "/a"); r.Status != 503 || !strings.Contains(r.Body, `"code":"rate_limit_store"`) {
+		t.Errorf("denied: %d %s", r.Status, r.Body)
 	}
 }

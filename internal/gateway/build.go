@@ -126,11 +126,7 @@ func (b *builder) buildPlugin(p *config.Plugin) (proxy.Phase, error) {
 	if p.Name == "cors" {
 		return proxy.NewCORSPhase(corsPolicy(p.Config.CORS))
 	}
-	c := p.Config.RateLimit
-	if c == nil {
-		c = b.config.DefaultRateLimit()
-	}
-	l, err := b.buildLimit(pluginLimit, c)
+	l, err := b.buildLimit(pluginLimit, p.Config.RateLimit)
 	return proxy.NewRateLimitPhase("rate limit of the plugin", l), err
 }
 

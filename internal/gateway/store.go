@@ -122,6 +122,9 @@ func (g *Gateway) shareLimits(p *plan, s *limitStore) error {
 				members = append(members, redis.Member{Name: l.name + "\x00" + lp.Name + "\x00held", Limiter: lp.Held})
 			}
 		}
+		if p.config.Database.Redis.OnFailure == "deny" {
+			l.limit.Unavailable = func() bool { return !s.syncer.State().Connected }
+		}
 		if mode == redis.Exact {
 			l.limit.Ask = func(_ *proxy.Exchange, of *limiter.Limiter, r *limiter.Request, d *limiter.Decision) bool {
 				// Not the request's context: that is used again once it has ended.
