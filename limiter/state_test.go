@@ -276,8 +276,8 @@ func TestSaveOlderThanRequests(t *testing.T) {
 			ask(old, key, 1, later(int64(9*time.Second)))
 			state, _ := old.Save(nil, unbounded, start)
 			mustRestore(t, next, state, start.Mono, start)
-			for s := range time.Duration(180) {
-				at := later(int64(10*time.Second + s*time.Second))
+			for s := range int64(180) {
+				at := later((10 + s) * int64(time.Second))
 				was, is := must(old.Read(key, at)), must(next.Read(key, at))
 				if was[0] != is[0] {
 					t.Fatalf("%s, %s, after %d s: %+v, but it was %+v", a, where, s, is, was)
