@@ -1,7 +1,6 @@
 package limiter
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -268,132 +267,85 @@ func TestSaveIsBounded(t *testing.T) {
 	}
 }
 
-// everything is a state with all that one can hold.
-func everything(t testing.TB) (*Limiter, []byte) {
-	rules := ruleSets()["all"]
-	l := build(t, Options{MaxKeys: 2}, rules...)
-	for _, k := range []Key{{}, hashed(1), hashed(2), hashed(3)} {
-		ask(l, k, 3, start)
-		ask(l, k, 2, later(int64(2*time.Second)))
-	}
-	state, left := l.Save(nil, unbounded, later(int64(2*time.Second)))
-	if left != 0 || l.Stats().Overflowed == 0 {
-		t.Fatal("not all was saved")
-	}
-	return l, state
-}
-
-// TestDamagedState leaves the limiter as it was.
-func TestDamagedState(t *testing.T) {
-	_, state := everything(t)
-	l := build(t, Options{}, ruleSets()["all"]...)
-	f := func(what string, state []byte) {
-		t.Helper()
-		keys, err := l.Restore(state, start.Mono, start)
-		if d, ok := l.Read(hashed(1), start); err == nil || keys != 0 || ok || d[0].Remaining != 200 || l.Stats().Keys != 0 || l.store.whole.Load() != nil {
-			t.Fatalf("%s: %d keys, %v", what, keys, err)
-		}
-	}
-	for n := range state {
-		f(fmt.Sprintf("the first %d bytes", n), state[:n])
-		if n < len(state)-sizeSum {
-			f(fmt.Sprintf("the first %d bytes, with their sum", n), resum(append(slices.Clone(state[:n]), 0, 0, 0, 0)))
-		}
-		damaged := slices.Clone(state)
-		damaged[n] ^= 1 << (n % 8)
-		f(fmt.Sprintf("byte %d", n), damaged)
-	}
-	f("more behind it", append(slices.Clone(state), 1))
-	f("more behind it, with its sum", resum(append(slices.Clone(state), 0, 0, 0, 0)))
-	if mustRestore(t, l, state, start.Mono, start) != 2 {
-		t.Error("the whole state was not restored")
-	}
-}
-
-// resum makes a state's sum right.
-func resum(state []byte) []byte {
-	if n := len(state) - sizeSum; n >= 0 {
-		binary.BigEndian.PutUint32(state[n:], sumOf(state[:n]))
-	}
-	return state
-}
-
-// FuzzRestore gives a limiter a state whose sum is right and whose rest need not be.
-func FuzzRestore(f *testing.F) {
-	l, state := everything(f)
-	f.Add(state)
-	ask(l, hashed(1), 1, later(int64(3*time.Second)))
-	taken, _ := l.SaveTaken(nil, unbounded, start.Mono, later(int64(3*time.Second)))
-	f.Add(taken)
-	f.Fuzz(func(t *testing.T, state []byte) {
-		l := build(t, Options{MaxKeys: 10, Shards: 2}, ruleSets()["all"]...)
-		keys, err := l.Restore(resum(slices.Clone(state)), start.Mono, start)
-		if s := l.Stats(); err != nil && (keys != 0 || s.Keys != 0 || l.store.whole.Load() != nil || l.store.overflow.Load() != nil) {
-			t.Fatalf("%v, but something was restored: %+v", err, s)
-		}
-		for _, k := range []Key{{}, hashed(1), hashed(2)} {
-			for _, after := range []time.Duration{0, time.Second, time.Minute, 48 * time.Hour} {
-				at := later(int64(after))
-				r := &Request{Key: k, Cost: 1, At: at}
-				if l.Allow(r, new(Decision)) {
-					l.Charge(r, 2, at)
-				}
-				for _, d := range must(l.Read(k, at)) {
-					if d.Remaining > d.Limit {
-						t.Fatalf("more than the limit: %+v", d)
-					}
+// TestSaveOlderThanRequests saves at a moment before the last request: what it took has
+// not begun to come back.
+func TestSaveOlderThanRequests(t *testing.T) {
+	for _, a := range []Algorithm{TokenBucket, GCRA, SlidingWindow, SlidingLog, FixedWindow} {
+		for where, key := range keys {
+			old, next := build(t, Options{}, Rule{Algorithm: a, Limit: 1, Window: time.Minute}), build(t, Options{}, Rule{Algorithm: a, Limit: 1, Window: time.Minute})
+			ask(old, key, 1, later(int64(9*time.Second)))
+			state, _ := old.Save(nil, unbounded, start)
+			mustRestore(t, next, state, start.Mono, start)
+			for s := range int64(180) {
+				at := later((10 + s) * int64(time.Second))
+				was, is := must(old.Read(key, at)), must(next.Read(key, at))
+				if was[0] != is[0] {
+					t.Fatalf("%s, %s, after %d s: %+v, but it was %+v", a, where, s, is, was)
 				}
 			}
 		}
-		again, _ := l.Save(nil, unbounded, start)
-		_, _ = build(t, Options{}, ruleSets()["all"]...).Restore(again, start.Mono, start) // what is out of range in one may be in the other
-	})
+	}
 }
 
-func must[T any](v T, _ bool) T { return v }
-
-// BenchmarkState measures the hand-over of as many keys as a table has room for by
-// default.
-func BenchmarkState(b *testing.B) {
-	sets := map[string][]Rule{
-		"bucket": {{Name: "r", Algorithm: TokenBucket, Limit: 100, Window: time.Minute}},
-		"three": {
-			{Name: "second", Algorithm: TokenBucket, Limit: 10, Window: time.Second, Burst: 1000},
-			{Name: "minute", Algorithm: SlidingWindow, Limit: 100, Window: time.Minute},
-			{Name: "day", Algorithm: FixedWindow, Limit: 1000, Period: Day},
-		},
-		"log": {{Name: "r", Algorithm: SlidingLog, Limit: 100, Window: time.Hour}},
+// TestCalendarIsNotBehind has the wall clock of the new process a day behind: it stays
+// in the day that the old one has reached, for keys too that the old one never saw.
+func TestCalendarIsNotBehind(t *testing.T) {
+	r := Rule{Algorithm: FixedWindow, Limit: 2, Period: Day}
+	old, next := build(t, Options{}, r), build(t, Options{}, r)
+	day := int64(24 * time.Hour)
+	ask(old, hashed(1), 1, later(day))
+	state, _ := old.Save(nil, unbounded, later(day))
+	mustRestore(t, next, state, start.Mono, start)
+	ask(next, hashed(1), 1, start)
+	ask(next, hashed(2), 2, start)
+	for _, n := range []uint64{1, 2} {
+		if d := ask(next, hashed(n), 1, later(day)); d.Allowed {
+			t.Errorf("key %d has a quota for the same day again", n)
+		}
 	}
-	for name, rules := range sets {
-		l := build(b, Options{}, rules...)
-		for i := range uint64(DefaultMaxKeys) {
-			for range 10 {
-				ask(l, hashed(i), 1, later(int64(i)*1000))
+}
+
+// TestLogKeepsTheYoungest has two processes take more than the limit together.
+func TestLogKeepsTheYoungest(t *testing.T) {
+	r := Rule{Algorithm: SlidingLog, Limit: 2, Window: time.Hour}
+	minutes := func(n int) Instant { return later(int64(n) * int64(time.Minute)) }
+	for where, key := range keys {
+		old, next := build(t, Options{}, r), build(t, Options{}, r)
+		ask(next, key, 2, minutes(10))
+		ask(old, key, 2, minutes(20))
+		taken, _ := old.SaveTaken(nil, unbounded, start.Mono, minutes(20))
+		mustRestore(t, next, taken, minutes(20).Mono, minutes(20))
+		for _, at := range []int{20, 75, 79} {
+			if d := must(next.Read(key, minutes(at))); d[0].Remaining != 0 {
+				t.Errorf("%s: %d remaining after %d minutes", where, d[0].Remaining, at)
 			}
 		}
-		now := later(int64(DefaultMaxKeys) * 1000)
-		b.Run("save/"+name, func(b *testing.B) {
-			var state []byte
-			for b.Loop() {
-				state, _ = l.Save(state[:0], unbounded, now)
+		if d := must(next.Read(key, minutes(80))); d[0].Remaining != 2 {
+			t.Errorf("%s: %d remaining when all have gone", where, d[0].Remaining)
+		}
+	}
+}
+
+// TestTakenGoesOn has a process tell the next one what it was told by the one before.
+func TestTakenGoesOn(t *testing.T) {
+	for _, a := range []Algorithm{TokenBucket, SlidingWindow, SlidingLog, FixedWindow} {
+		for where, key := range keys {
+			var chain []*Limiter
+			for range 3 {
+				chain = append(chain, build(t, Options{}, Rule{Algorithm: a, Limit: 10, Window: time.Hour}))
 			}
-			b.ReportMetric(float64(len(state)), "bytes")
-		})
-		b.Run("taken/"+name, func(b *testing.B) {
-			for b.Loop() {
-				_, _ = l.SaveTaken(nil, unbounded, now.Mono+20e9, now)
+			for i := range 2 {
+				state, _ := chain[i].Save(nil, unbounded, start)
+				mustRestore(t, chain[i+1], state, start.Mono, start)
 			}
-		})
-		state, _ := l.Save(nil, unbounded, now)
-		b.Run("restore/"+name, func(b *testing.B) {
-			for b.Loop() {
-				b.StopTimer()
-				next := build(b, Options{}, rules...)
-				b.StartTimer()
-				if keys := mustRestore(b, next, state, now.Mono, now); keys != DefaultMaxKeys {
-					b.Fatalf("%d keys", keys)
-				}
+			ask(chain[0], key, 3, later(1))
+			for i := range 2 {
+				taken, _ := chain[i].SaveTaken(nil, unbounded, start.Mono, later(2))
+				mustRestore(t, chain[i+1], taken, start.Mono+2, later(2))
 			}
-		})
+			if d := must(chain[2].Read(key, later(2))); d[0].Remaining != 7 {
+				t.Errorf("%s, %s: %d remaining, want 7", a, where, d[0].Remaining)
+			}
+		}
 	}
 }
