@@ -1,7 +1,6 @@
 package redis_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -44,7 +43,7 @@ func BenchmarkExchange(b *testing.B) {
 			}
 			b.ReportMetric(float64(spent.Microseconds())/float64(rounds)/keys, "µs/key")
 			b.ReportMetric(0, "ns/op")
-			b.Log(fmt.Sprintf("%+v", n.s.State()))
+			b.Logf("%+v", n.s.State())
 		})
 	}
 }
