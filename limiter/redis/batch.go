@@ -116,8 +116,8 @@ func (s *Syncer) invocation(b *batch, now time.Time) invocation {
 	}
 	keys := make([]string, 0, 2+len(b.entries))
 	args := make([]string, 0, 3+6*len(b.entries))
-	keys = append(keys, s.names.batch(b.tag, b.chunk, s.opts.Node), s.names.epoch(b.tag))
-	args = append(args, number, tag.epoch, s.opts.Node+"-"+number)
+	keys = append(keys, s.names.batch(b.tag, b.chunk, s.life), s.names.epoch(b.tag))
+	args = append(args, number, tag.epoch, s.life+"-"+number)
 	for i := range b.entries {
 		e := &b.entries[i]
 		r := &e.of.rules[e.Rule]

@@ -129,3 +129,37 @@ func (s *slowest) most() time.Duration {
 	})
 	return most
 }
+
+// TestAllAtOnce empties a limit on all nodes before any has told another: the most that
+// can be. Of a bucket it is a debt that all of them wait for.
+func TestAllAtOnce(t *testing.T) {
+	t.Parallel()
+	server := testkit.StartRedis(t)
+	for _, a := range []limiter.Algorithm{limiter.TokenBucket, limiter.FixedWindow} {
+		rule := limiter.Rule{Name: string(a), Algorithm: a, Limit: 100, Window: 8760 * time.Hour}
+		if a == limiter.TokenBucket {
+			rule.Window, rule.Limit = 1000*time.Second, 100
+		}
+		fleet := start(t, server, setting{nodes: 3, rules: []limiter.Rule{rule}})
+		total := 0
+		for _, n := range fleet {
+			total += drain(n)
+		}
+		if total > 300 {
+			t.Errorf("%s: %d admitted, more than the limit on each of 3 nodes", a, total)
+		}
+		settled(t, fleet)
+		least := int64(0)
+		for i, n := range fleet {
+			if more := drain(n); more != 0 {
+				t.Errorf("%s: node %d admitted %d more", a, i, more)
+			}
+			d, _ := n.l.Read(key, n.now())
+			least = min(least, d[0].Remaining)
+		}
+		// Whoever told last knows of all.
+		if most := int64(100 - total + 2); least > most {
+			t.Errorf("%s: %d are owed, want %d", a, -least, -most)
+		}
+	}
+}

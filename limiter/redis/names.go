@@ -34,9 +34,9 @@ func (n names) nodes() string { return n.heads[0] + "nodes" }
 
 func (n names) epoch(tag int) string { return n.heads[tag] + "epoch" }
 
-// batch is where the number of a node's last batch is kept.
-func (n names) batch(tag, chunk int, node string) string {
-	return n.heads[tag] + "batch:" + node + ":" + strconv.Itoa(chunk)
+// batch is where the number of a process's last batch is kept.
+func (n names) batch(tag, chunk int, life string) string {
+	return n.heads[tag] + "batch:" + life + ":" + strconv.Itoa(chunk)
 }
 
 // count is where what was taken of a rule is kept.

@@ -70,8 +70,8 @@ type Options struct {
 	// Tags is over how many hash tags, and so slots of a Cluster, the keys are spread;
 	// 0 is DefaultTags for a Cluster and else 1. It has to be the same on all nodes.
 	Tags int
-	// Node names this process, and must not be used by another or again; "" makes a
-	// random name.
+	// Node names this process while it lives, and must not be used by another at the
+	// same time; "" makes a random name.
 	Node string
 	// Nodes is how many there are thought to be until Redis has told once; 0 is 1.
 	Nodes int

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -41,6 +42,7 @@ type Syncer struct {
 	tags    []tagState
 	pending []*batch
 	taken   []limiter.Taken
+	life    string // this process among those that were called the same
 	number  uint64
 	width   int // batches per exchange
 	beaten  time.Time
@@ -74,7 +76,7 @@ func New(o Options) (*Syncer, error) {
 	s := &Syncer{
 		opts: o, names: newNames(o.Prefix, o.Tags), scripts: newScripts(), deciding: make(chan struct{}, mostDeciding),
 		suspected: make(chan struct{}, 1),
-		stop:      stop, done: make(chan struct{}), tags: make([]tagState, o.Tags), nodes: nodes{known: o.Nodes}, width: mostBatches,
+		stop:      stop, done: make(chan struct{}), tags: make([]tagState, o.Tags), nodes: nodes{known: o.Nodes}, width: mostBatches, life: rand.Text(),
 		state: State{Nodes: o.Nodes, Since: time.Now(), Error: "not connected yet"},
 	}
 	s.members.Store(&members{})
