@@ -135,7 +135,10 @@ func (l *RateLimit) Enter(x *Exchange) Verdict {
 // HashKey names the bucket of what a key template made.
 func (l *RateLimit) HashKey(text []byte) limiter.Key {
 	h := xxh3.Hash128Seed(text, l.Seed)
-	return limiter.Key{Hi: h.Hi, Lo: h.Lo | 1} // never that of all requests together
+	if h.Hi|h.Lo == 0 {
+		h.Lo = 1 // zero is all requests together
+	}
+	return limiter.Key{Hi: h.Hi, Lo: h.Lo}
 }
 
 func (l *RateLimit) choosePlan(x *Exchange) *LimitPlan {

@@ -88,6 +88,25 @@ func TestRateLimitKeys(t *testing.T) {
 	s.wantStatuses("none", "", 200, 429)
 }
 
+// Keys spread evenly over all that a table goes by.
+func TestHashKey(t *testing.T) {
+	var l RateLimit
+	var bits [128]int
+	const n = 4000
+	for i := range n {
+		k := l.HashKey(fmt.Append(nil, i))
+		for bit := range 64 {
+			bits[bit] += int(k.Lo >> bit & 1)
+			bits[64+bit] += int(k.Hi >> bit & 1)
+		}
+	}
+	for bit, ones := range bits {
+		if ones < n*2/5 || ones > n*3/5 {
+			t.Errorf("bit %d is set in %d of %d keys", bit, ones, n)
+		}
+	}
+}
+
 func TestClientNet(t *testing.T) {
 	f := func(addr string, bits int, want string) {
 		t.Helper()
