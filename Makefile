@@ -143,7 +143,7 @@ go-version:
 # The race detector is C code: it needs a compiler and the C library's headers.
 .PHONY: test-setup
 test-setup: go-version
-	@scripts/require gcc git curl
+	@scripts/require gcc git curl redis-server
 
 $(GOLANGCI_LINT): | go-version
 	@scripts/tool $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

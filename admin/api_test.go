@@ -38,6 +38,8 @@ type gateway struct {
 	table     []Route
 	groups    []Upstream
 	outside   []Dependency
+	limits    []RateLimit
+	known     map[limitKey]KeyState                   // keys that are remembered
 	broken    error                                   // of every change
 	reloads   []func(context.Context) (Reload, error) // used up one by one
 	explained [4]any                                  // the arguments of the last Explain
@@ -104,6 +106,8 @@ func newGateway() *gateway {
 				Details: map[string]any{"state": StateUp, "in_flight": 3},
 			},
 		},
+		limits: newLimits(),
+		known:  newKeys(),
 		reloads: []func(context.Context) (Reload, error){
 			func(context.Context) (Reload, error) { return Reload{Changed: true, Hash: "c07d55e4"}, nil },
 			func(context.Context) (Reload, error) {

@@ -117,16 +117,28 @@ func readChange[T any](h *handler, ctx *fasthttp.RequestCtx, parse func([]byte) 
 	return change, true
 }
 
+// refuseName answers that there is nothing of a name, and what was perhaps meant.
+func (h *handler) refuseName(ctx *fasthttp.RequestCtx, missing *NotFound) {
+	code := codeEndpointNotFound
+	switch missing.Kind {
+	case KindUpstream:
+		code = codeUpstreamNotFound
+	case KindRateLimit:
+		code = codeLimitNotFound
+	case KindPlan:
+		code = codePlanNotFound
+	case KindKey:
+		code = codeKeyNotFound
+	}
+	p := newProblem(fasthttp.StatusNotFound, code, missing.Error())
+	p.Candidates = nearest(missing.Name, missing.Known)
+	h.writeProblem(ctx, p)
+}
+
 // refuseChange answers with the error of a change.
 func (h *handler) refuseChange(ctx *fasthttp.RequestCtx, err error) {
 	if missing, ok := errors.AsType[*NotFound](err); ok {
-		code := codeEndpointNotFound
-		if missing.Kind == KindUpstream {
-			code = codeUpstreamNotFound
-		}
-		p := newProblem(fasthttp.StatusNotFound, code, missing.Error())
-		p.Candidates = nearest(missing.Name, missing.Known)
-		h.writeProblem(ctx, p)
+		h.refuseName(ctx, missing)
 		return
 	}
 	if several, ok := errors.AsType[*Ambiguous](err); ok {

@@ -94,6 +94,9 @@ func TestDocumentedExamples(t *testing.T) {
 		}
 		got := a.do(t, req)
 		if want == "" {
+			if got.status == http.StatusNoContent && req.Method == http.MethodDelete {
+				continue
+			}
 			if got.status != 200 || got.body == "" {
 				t.Errorf("%s: %d %q", command, got.status, got.body)
 			}

@@ -52,6 +52,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	f("POST /admin/v1/status", "GET, HEAD, OPTIONS")
 	f("PUT /admin/v1/routes", "GET, HEAD, OPTIONS")
 	f("GET /admin/v1/reload", "OPTIONS, POST")
+	f("POST /admin/v1/rate-limits/users/keys?key=a", "DELETE, GET, HEAD, OPTIONS")
 	f("BREW /metrics", "GET, HEAD, OPTIONS")
 	if got := a.ask(t, "OPTIONS /admin/v1/reload"); got.status != 200 || got.header.Get("Allow") != "OPTIONS, POST" || got.body != "" {
 		t.Errorf("OPTIONS: %d %v %q", got.status, got.header, got.body)
@@ -69,6 +70,7 @@ func TestEmptyListsAreListsAndNotNull(t *testing.T) {
 	f("GET /admin/v1/status", `"warnings": []`)
 	f("GET /admin/v1/routes", `"hosts": []`)
 	f("GET /admin/v1/upstreams", `"upstreams": []`)
+	f("GET /admin/v1/rate-limits", `"rate_limits": []`)
 	f("GET /admin/v1/explain?url=http://a/", `"phases": []`)
 }
 

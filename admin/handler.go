@@ -130,6 +130,10 @@ func (h *handler) endpoints() []endpoint {
 		{fasthttp.MethodPatch, endpointPath, h.changeEndpoint},
 		{fasthttp.MethodPost, endpointPath + "/reset", h.resetEndpoint},
 		{fasthttp.MethodPost, upstreamPath + "/circuit-breaker", h.changeBreaker},
+		{fasthttp.MethodGet, rateLimitsPath, h.rateLimits},
+		{fasthttp.MethodGet, rateLimitPath, h.rateLimit},
+		{fasthttp.MethodGet, limitKeyPath, h.rateLimitKey},
+		{fasthttp.MethodDelete, limitKeyPath, h.resetRateLimitKey},
 		{fasthttp.MethodGet, "/admin/v1/health", h.dependencies},
 		{fasthttp.MethodGet, "/admin/v1/explain", h.explain},
 		{fasthttp.MethodPost, "/admin/v1/reload", h.reload},
@@ -159,7 +163,7 @@ func (h *handler) route() error {
 
 	taken := map[string]bool{}
 	for _, e := range h.endpoints() {
-		if taken[e.path] {
+		if taken[e.path] && e.path == h.options.MetricsPath {
 			return fmt.Errorf("route metrics: %s is already taken", e.path)
 		}
 		taken[e.path] = true
@@ -187,6 +191,7 @@ func compileEncoders() error {
 		reflect.TypeFor[Status](), reflect.TypeFor[routeList](), reflect.TypeFor[upstreamList](),
 		reflect.TypeFor[Reload](), reflect.TypeFor[Explanation](), reflect.TypeFor[problem](),
 		reflect.TypeFor[state](), reflect.TypeFor[Endpoint](), reflect.TypeFor[CircuitBreaker](), reflect.TypeFor[report](),
+		reflect.TypeFor[rateLimitList](), reflect.TypeFor[RateLimit](), reflect.TypeFor[KeyState](),
 	})
 	if err != nil {
 		return fmt.Errorf("compile encoders: %w", err)

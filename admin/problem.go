@@ -18,6 +18,9 @@ const (
 	codeNotFound          = "not_found"
 	codeUpstreamNotFound  = "upstream_not_found"
 	codeEndpointNotFound  = "endpoint_not_found"
+	codeLimitNotFound     = "rate_limit_not_found"
+	codePlanNotFound      = "plan_not_found"
+	codeKeyNotFound       = "key_not_found"
 	codeMethodNotAllowed  = "method_not_allowed"
 	codeEndpointAmbiguous = "endpoint_ambiguous"
 	codeNoBreaker         = "no_circuit_breaker"
@@ -28,6 +31,7 @@ const (
 	codeReloadFailed      = "reload_failed"
 	codeReloadTimeout     = "reload_timeout"
 	codeNotReady          = "not_ready"
+	codeStoreUnavailable  = "store_unavailable"
 	codeInternal          = "internal_error"
 )
 

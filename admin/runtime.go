@@ -45,6 +45,20 @@ type Runtime interface {
 	// as it was and as it is. An error is a *NotFound or ErrNoBreaker.
 	SetBreaker(upstream string, change BreakerChange) (before, after CircuitBreaker, err error)
 
+	// RateLimits lists the rate limits in the order of the configuration.
+	RateLimits() []RateLimit
+
+	// RateLimitKey reads what is left for a key of a limit and takes nothing. The
+	// key is the text that the limit's key template made, empty for a limit that
+	// counts all requests together; the plan is empty for the limit's own rules. An
+	// error is a *NotFound of KindRateLimit, KindPlan or, if nothing is remembered of
+	// the key, KindKey; or ErrNoStore. It does not wait for the store for long.
+	RateLimitKey(name, plan, key string) (KeyState, error)
+
+	// ResetRateLimitKey forgets what a key took; what requests under way hold of a
+	// concurrency rule they still hold. Otherwise it is as RateLimitKey.
+	ResetRateLimitKey(name, plan, key string) error
+
 	// Reload reads the configuration again and swaps to it, unless it is
 	// unchanged. A configuration that cannot be used is an *InvalidConfig, and
 	// leaves the running one in place, as does any other error.
@@ -188,13 +202,18 @@ func (e *InvalidConfig) Error() string {
 
 // NotFound is the error of a name that nothing has.
 type NotFound struct {
-	Kind  string   // "upstream" or "endpoint"
+	Kind  string   // "upstream" or "endpoint", or that of a rate limit
 	Name  string   // as it was asked for
-	Known []string // all names of the kind; the answer shows those nearest to Name
+	Known []string // all names of the kind, none of a key; the answer shows those nearest to Name
 }
 
 // Error says what there is not.
-func (e *NotFound) Error() string { return fmt.Sprintf("no %s is named %q", e.Kind, e.Name) }
+func (e *NotFound) Error() string {
+	if e.Kind == KindKey {
+		return fmt.Sprintf("nothing is remembered of the key %q", e.Name)
+	}
+	return fmt.Sprintf("no %s is named %q", e.Kind, e.Name)
+}
 
 // Ambiguous is the error of a host and port that several endpoints of an
 // upstream have.
@@ -207,6 +226,10 @@ type Ambiguous struct {
 func (e *Ambiguous) Error() string {
 	return fmt.Sprintf("%d endpoints are at %s; name one by its URL", len(e.URLs), e.Name)
 }
+
+// ErrNoStore is the error of a rate limit's key that only the store knows of,
+// which does not answer.
+var ErrNoStore = errors.New("the store of the rate limits does not answer")
 
 // ErrNoBreaker is the error of an upstream that has no circuit breaker of its own.
 var ErrNoBreaker = errors.New("the upstream has no circuit breaker of its own")

@@ -17,6 +17,7 @@ import (
 	"github.com/salgue441/velocity/balancer/breaker"
 	"github.com/salgue441/velocity/balancer/health/outlier"
 	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/limiter"
 	"github.com/salgue441/velocity/proxy/transform"
 	"github.com/salgue441/velocity/proxy/upstream"
 )
@@ -227,6 +228,34 @@ func TestAllocDestination(t *testing.T) {
 	f("ring", balancer.Ring, "none", "${cookie.x}")
 	f("sticky", balancer.RoundRobin, "a", "")
 	f("a new cookie", balancer.LeastConnections, "none", "")
+}
+
+// TestAllocRateLimit counts them with limits of each kind.
+func TestAllocRateLimit(t *testing.T) {
+	f := func(name string, l *RateLimit, concurrency bool, rules ...limiter.Rule) {
+		t.Run(name, func(t *testing.T) {
+			request := "GET /v1/small?q=abc HTTP/1.1\r\nHost: h\r\nX-Key: 12345\r\n\r\n"
+			w := newWire(t, fullConfig, request, "HTTP/1.1 200 OK\r\nX-Cost: 2\r\nContent-Length: 5\r\n\r\nhello")
+			w.limited(l, rules...)
+			l.Legacy = true
+			if concurrency {
+				var err error
+				if l.Default.Held, err = limiter.New([]limiter.Rule{{Name: "c", Algorithm: limiter.Concurrency, Limit: 10}}, limiter.Options{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.size = w.responseSize(t)
+			if n := fewest(func() float64 { return w.allocs(t, 300) }); n > 0.01 {
+				t.Errorf("%.3f allocations a request", n)
+			}
+		})
+	}
+	// As many digits of what is left throughout, lest the response change its size.
+	minute := limiter.Rule{Name: "minute", Algorithm: limiter.SlidingWindow, Limit: 1 << 40, Window: 1000 * time.Hour}
+	bucket := limiter.Rule{Name: "bucket", Algorithm: limiter.TokenBucket, Limit: 1 << 40, Window: time.Minute}
+	f("whole route", &RateLimit{}, false, bucket)
+	f("key", &RateLimit{Key: *template(t, "${client_net}/${header.X-Key}")}, false, bucket)
+	f("several rules, charged after", &RateLimit{Key: *template(t, "${client_net}"), CostField: []byte("X-Cost")}, true, minute, bucket)
 }
 
 // fewest runs a measurement several times: what others in the process allocate

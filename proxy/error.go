@@ -103,6 +103,8 @@ var (
 	ErrDraining         = newError(FromGateway, "draining", 503, Never, "The gateway is about to stop and takes no new long-lived connections.")
 	ErrOverloaded       = newError(FromGateway, "overloaded", 503, Never, "The gateway has as many requests in flight as it may.").met(telemetry.LimitInFlight)
 	ErrMemory           = newError(FromGateway, "memory_limit", 503, Never, "The gateway is short of memory.").met(telemetry.LimitMemory)
+	ErrRateLimited      = NewRefusal(429)
+	ErrLimitStore       = newError(FromGateway, "rate_limit_store", 503, Never, "Rate limits cannot be kept at present, and requests that are limited are refused meanwhile.").met(telemetry.LimitRate)
 	ErrRouteInFlight    = newError(FromGateway, "route_in_flight", 503, Never, "This service has as many requests in flight as it may.").met(telemetry.LimitRouteInFlight)
 	ErrUpstreamInFlight = newError(FromGateway, "upstream_in_flight", 503, Never, "The servers of this service have as many requests in flight as they may.").met(telemetry.LimitUpstreamInFlight)
 	ErrQueueTimeout     = newError(FromGateway, "upstream_queue_timeout", 503, Never, "The request waited too long for its turn.").met(telemetry.LimitUpstreamQueue)
@@ -127,6 +129,11 @@ var (
 	ErrTunnelDrained = newError(FromGateway, "upgrade_drained", 101, Never, "The gateway stopped, and its time for draining was up.")
 )
 
+// NewRefusal returns the error of a rate limit whose refusals have the given status.
+func NewRefusal(status int) *Error {
+	return newError(FromClient, "rate_limited", status, Never, "There were more requests than the rate limit allows. The response says how long to wait.").met(telemetry.LimitRate)
+}
+
 // errBroken ends an attempt before it began: the endpoint's circuit breaker lets
 // no more requests through. Others are asked, so no client sees it.
 var errBroken = newError(FromGateway, ErrCircuitOpen.Code, 503, Never, ErrCircuitOpen.Detail)
@@ -138,7 +145,7 @@ func Errors() []*Error {
 		ErrHeaderTimeout, ErrBodyRate, ErrSendRate, ErrHeaderTooLarge, ErrURITooLong, ErrBodyTooLarge, ErrExpectation,
 		ErrNoRoute, ErrMethod, ErrMethodRefused, ErrVersion, ErrClientClosed, ErrHandshake, ErrUpgradeVersion,
 		ErrNotReady, ErrPanic, ErrDeadline, ErrExhausted, ErrDraining, ErrOverloaded, ErrMemory,
-		ErrRouteInFlight, ErrUpstreamInFlight, ErrQueueTimeout, ErrCircuitOpen, ErrNoHealthy,
+		ErrRateLimited, ErrLimitStore, ErrRouteInFlight, ErrUpstreamInFlight, ErrQueueTimeout, ErrCircuitOpen, ErrNoHealthy,
 		ErrConnect, ErrConnectTimeout, ErrStale, ErrReset, ErrReplyTimeout, ErrReplyStalled, ErrBadReply, ErrTruncated,
 		ErrTunnelIdle, ErrTunnelExpired, ErrTunnelDrained,
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/salgue441/velocity/balancer"
 	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/limiter"
 	"github.com/salgue441/velocity/proxy/router"
 	"github.com/salgue441/velocity/proxy/syntax"
 	"github.com/salgue441/velocity/proxy/transform"
@@ -61,21 +63,24 @@ type Exchange struct {
 	allow           string
 	entered         int // phases entered, to be left in reverse
 
-	lines    *RequestLines // of the client's connection; nil if it does not watch them
-	body     requestBody
-	head     []byte // serialised request, head and small body
-	arena    []byte // values made for this request
-	pathBuf  []byte
-	dest     *Destination       // where the request goes: the route's, or its fallback's
-	state    *upstream.State    // of the upstream, the same for all attempts
-	trial    trial              // the attempt under way
-	bound    *upstream.Endpoint // that the client's cookie names
-	pick     balancer.Query
-	conn     *upstream.Conn
-	endpoint *upstream.Endpoint
-	reply    upstream.Reply
-	stream   stream
-	upgrade  upgrade
+	lines      *RequestLines      // of the client's connection; nil if it does not watch them
+	quotas     []quota            // of the limits that the request has met
+	quotaRules []limiter.Decision // room for what is told of one
+	netBits    int                // that ${client_net} keeps of an IPv6 address; 0 for the default
+	body       requestBody
+	head       []byte // serialised request, head and small body
+	arena      []byte // values made for this request
+	pathBuf    []byte
+	dest       *Destination       // where the request goes: the route's, or its fallback's
+	state      *upstream.State    // of the upstream, the same for all attempts
+	trial      trial              // the attempt under way
+	bound      *upstream.Endpoint // that the client's cookie names
+	pick       balancer.Query
+	conn       *upstream.Conn
+	endpoint   *upstream.Endpoint
+	reply      upstream.Reply
+	stream     stream
+	upgrade    upgrade
 
 	pristine fasthttp.ResponseHeader // as fasthttp gave it, if replies are discarded
 	hedged   bool                    // a second attempt was made, or the budget refused it
@@ -102,6 +107,8 @@ func (x *Exchange) reset() {
 	x.snap, x.RequestID, x.Path = nil, nil, nil
 	x.fields.reset()
 	x.lines = nil
+	clear(x.quotas)
+	x.quotas, x.quotaRules, x.netBits = x.quotas[:0], x.quotaRules[:0], 0
 	x.host, x.hostField, x.query, x.target, x.requestedMethod = nil, nil, nil, nil, nil
 	x.encodedSlash, x.trusted, x.http10, x.preflight, x.gone = false, false, false, false, false
 	x.attempting, x.retrying, x.hedged, x.connReused, x.closing = false, false, false, false, false
@@ -337,6 +344,8 @@ func (x *Exchange) AppendVar(dst []byte, v transform.Var, name string) []byte {
 	switch v {
 	case transform.ClientIP:
 		return x.client.AppendTo(dst)
+	case transform.ClientNet:
+		return appendClientNet(dst, x.client, cmp.Or(x.netBits, defaultNetBits))
 	case transform.RequestID:
 		return append(dst, x.RequestID...)
 	case transform.Host:

@@ -45,6 +45,7 @@ type waiting Exchange
 func (w *waiting) Close() error {
 	x := (*Exchange)(w)
 	x.gone = true
+	x.leaveLimits()
 	x.leavePhases()
 	x.server.close(x)
 	return nil

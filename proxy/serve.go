@@ -33,6 +33,7 @@ func (x *Exchange) finish() {
 	if x.Err != nil {
 		x.answerError()
 	}
+	x.leaveLimits()
 	x.leavePhases()
 	x.finishResponse()
 }

@@ -142,6 +142,7 @@ func (s *Server) recoverPanic(x *Exchange) {
 	x.endAttempt(false)
 	x.endRetry()
 	x.held.leave(x.pick.Now)
+	x.releasePlaces()
 	x.stream.reset() // lest emptying the response ends the exchange once more
 	writeError(x.Ctx, ErrPanic, x.fields.value(accept), x.RequestID)
 	x.finishResponse()
@@ -196,6 +197,7 @@ func (s *Server) HandleReadError(ctx *fasthttp.RequestCtx, err error) {
 // exchange. For a streamed response it runs when the last byte was written.
 func (s *Server) close(x *Exchange) {
 	x.held.leave(x.pick.Now)
+	x.releasePlaces()
 	s.record(x)
 	s.release(x)
 }

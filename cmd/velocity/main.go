@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	_ "time/tzdata" // calendar quotas have time zones, and an image from scratch has none
 )
 
 // Set by the build (see Makefile); empty in a plain go build.

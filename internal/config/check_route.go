@@ -152,6 +152,9 @@ func (r *Route) checkTemplates(s scope) {
 	if r.Fallback != nil && r.Fallback.Respond != nil {
 		checkHeaderTemplates(s, "fallback.respond.headers", r.Fallback.Respond.Headers, params)
 	}
+	if r.RateLimit != nil {
+		r.RateLimit.checkTemplates(s, "rate_limit", params)
+	}
 	if r.Balance != nil {
 		checkTemplate(s, "balance.hash_on", r.Balance.HashOn, params)
 	}

@@ -2,13 +2,21 @@ package config
 
 import (
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 )
 
 func (p *Plugin) check(s scope) {
-	if p.Enabled && !s.has("config") {
+	if p.Enabled && p.Name == "cors" && !s.has("config") {
 		s.problem("config", "is required")
+	}
+	if p.Name == "rate-limiter" && p.Config.RateLimit == nil {
+		defaults := s.d.plans[reflect.TypeFor[RateLimit]()].zero.Interface().(RateLimit)
+		p.Config.RateLimit = &defaults
+	}
+	if l := p.Config.RateLimit; l != nil {
+		l.checkTemplates(s, "config", nil)
 	}
 }
 

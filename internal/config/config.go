@@ -18,6 +18,9 @@ type Config struct {
 	// Admin is the management listener.
 	Admin Admin `yaml:"admin"`
 
+	// Database names the stores that gateways share.
+	Database Database `yaml:"database"`
+
 	// Observability says what the gateway tells about itself.
 	Observability Observability `yaml:"observability"`
 
@@ -279,21 +282,33 @@ type AdminTLS struct {
 // feature wins over the plugin's.
 //
 //	plugins:
+//	  - {name: rate-limiter, enabled: true}
 //	  - name: cors
 //	    config:
 //	      allowed_origins: ["https://app.example.com"]
 //	      allowed_methods: [GET, POST]
 type Plugin struct {
 	// Name says which plugin.
-	Name string `yaml:"name" enum:"cors" required:"true"`
+	Name string `yaml:"name" enum:"cors,rate-limiter" required:"true"`
 
 	// Enabled turns the plugin on. A disabled one is checked and then ignored.
 	Enabled bool `yaml:"enabled" default:"true"`
 
-	// Config holds the plugin's settings; for `cors` they are those of a
-	// route's `cors`. An enabled plugin needs it.
-	Config *CORS `yaml:"config"`
+	// Config holds the plugin's settings. An enabled `cors` needs it.
+	Config PluginConfig `yaml:"config"`
 
 	// Origin is where the plugin was written.
 	Origin Origin `yaml:"-"`
+}
+
+// PluginConfig holds the settings of a plugin. Those that belong to its name stand
+// directly below `config`.
+type PluginConfig struct {
+	// CORS is what `config` holds for `cors`, the settings of a route's `cors`.
+	CORS *CORS `yaml:"cors"`
+
+	// RateLimit is what `config` holds for `rate-limiter`, the settings of a
+	// route's `rate_limit`. Its counts are those of all routes together that have
+	// no limit of their own.
+	RateLimit *RateLimit `yaml:"rate-limiter"`
 }

@@ -106,7 +106,14 @@ func (d *decoder) section(n *yaml.Node, dst reflect.Value) {
 		places = append(places, keyPlace{f.name, value.Line, value.Column})
 		d.push(f.name)
 		if d.firstOf(n, i) {
-			d.value(value, f, f.typ, dst.Field(f.index))
+			at := dst.Field(f.index)
+			if f.typ == reflect.TypeFor[PluginConfig]() {
+				if f, at = d.pluginConfig(n, at); f == nil {
+					d.pop()
+					continue // the name is wrong, which was said
+				}
+			}
+			d.value(value, f, f.typ, at)
 		} else {
 			d.report(key, "key is given twice", "")
 		}
@@ -315,6 +322,19 @@ func (d *decoder) knownPlugin(n *yaml.Node, p *plan, dst reflect.Value) bool {
 		d.value(name, f, f.typ, dst.Field(f.index))
 	}
 	return false
+}
+
+// pluginConfig is where the settings of a plugin belong, by its name.
+func (d *decoder) pluginConfig(n *yaml.Node, config reflect.Value) (*field, reflect.Value) {
+	name := lookup(n, "name")
+	if name == nil {
+		return nil, config
+	}
+	f := d.plans[config.Type()].byName[name.Value]
+	if f == nil {
+		return nil, config
+	}
+	return f, config.Field(f.index)
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }

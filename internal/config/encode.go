@@ -54,6 +54,18 @@ func (e encoder) section(v reflect.Value) map[string]any {
 	return out
 }
 
+// pluginConfig writes the settings of one plugin, without the key that tells whose
+// they are.
+func (e encoder) pluginConfig(c PluginConfig) map[string]any {
+	switch {
+	case c.CORS != nil:
+		return e.section(reflect.ValueOf(c.CORS).Elem())
+	case c.RateLimit != nil:
+		return e.section(reflect.ValueOf(c.RateLimit).Elem())
+	}
+	return nil
+}
+
 // omits reports whether a field says nothing: it is absent, or for a document
 // it has its default.
 func (e encoder) omits(f *field, v, def reflect.Value) bool {
@@ -84,6 +96,9 @@ func (e encoder) value(v reflect.Value) any {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
+		if c, ok := v.Interface().(PluginConfig); ok {
+			return e.pluginConfig(c)
+		}
 		return e.section(v)
 	case reflect.Slice:
 		out := make([]any, v.Len())

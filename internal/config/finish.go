@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -14,12 +15,41 @@ func (l *loader) finish() {
 			l.problems = append(l.problems, u.Origin.at("", fmt.Sprintf("no route uses upstream %q", u.Name), true))
 		}
 	}
+	l.checkExact()
 	l.nameRoutes()
 	plugins := map[string]Origin{}
 	for i := range l.config.Plugins {
 		p := &l.config.Plugins[i]
 		l.unique(plugins, "name", p.Name, p.Origin)
 	}
+}
+
+// checkExact reports rules that Redis cannot decide.
+func (l *loader) checkExact() {
+	r := l.config.Database.Redis
+	if r == nil || r.Mode != "exact" {
+		return
+	}
+	check := func(o Origin, field string, limit *RateLimit) {
+		if limit != nil && limit.hasLog() {
+			l.problems = append(l.problems, o.at(field, "sliding_log cannot be kept with database.redis.mode exact; use sliding_window", false))
+		}
+	}
+	for i := range l.config.Routes {
+		check(l.config.Routes[i].Origin, "rate_limit", l.config.Routes[i].RateLimit)
+	}
+	for i := range l.config.Plugins {
+		check(l.config.Plugins[i].Origin, "config", l.config.Plugins[i].Config.RateLimit)
+	}
+}
+
+// hasLog reports whether a rule remembers each request.
+func (r *RateLimit) hasLog() bool {
+	rules := slices.Clone(r.All())
+	for _, p := range r.Plans {
+		rules = append(rules, p.Rules...)
+	}
+	return slices.ContainsFunc(rules, func(r LimitRule) bool { return r.Algorithm == "sliding_log" && r.Period == "" })
 }
 
 // nameUpstreams reports names that are used twice and returns all names.

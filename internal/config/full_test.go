@@ -13,7 +13,10 @@ func TestFullDocumentSetsEveryKey(t *testing.T) {
 	// What names other files has tests of its own.
 	set := map[string]bool{
 		"Config.include": true, "Admin.token_file": true, "UpstreamTLS.ca_file": true, "Admin.tls": true,
-		"Sticky.secret_file": true, "ConsulDiscovery.token_file": true, "ConsulDiscovery.ca_file": true, "KubernetesDiscovery.ca_file": true,
+		"Sticky.secret_file": true, "ConsulDiscovery.token_file": true, "ConsulDiscovery.ca_file": true,
+		"Redis.url": true, "Redis.addresses": true, "Redis.sentinel_master": true,
+		"Redis.cluster": true, "Redis.sentinel_username": true, "Redis.sentinel_password": true, "Redis.password_file": true, "RedisTLS.ca_file": true,
+		"RedisTLS.cert_file": true, "RedisTLS.key_file": true, "KubernetesDiscovery.ca_file": true,
 		"AdminTLS.cert_file": true, "AdminTLS.key_file": true, "AdminTLS.client_ca_file": true,
 	}
 	ps := newPlans()

@@ -133,6 +133,7 @@ func (l *loader) load(name string, data []byte) (*Config, error) {
 		d := l.decoder(name)
 		d.section(root, reflect.ValueOf(c).Elem())
 		l.overrideByEnvironment(d)
+		l.overrideRedis()
 		checkSettings(scope{d, root}, c)
 		l.includes(scope{d, root}, c.Include)
 		l.finish()

@@ -346,7 +346,7 @@ upstreams: [{name: idle, targets: [{url: "http://a"}]}]`)
 
 func TestSwitchedOffReservedSectionLoads(t *testing.T) {
 	parse(t, "observability: {tracing: {enabled: false}}")
-	parse(t, "routes: [{path: /, respond: {}, rate_limit: {enabled: false, requests: 5}}]")
+	parse(t, "routes: [{path: /, respond: {}, auth: {enabled: false, type: jwt}}]")
 }
 
 func TestLoadRefusesWhatIsNoFile(t *testing.T) {

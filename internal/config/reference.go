@@ -45,11 +45,12 @@ These variables override the document; an empty one counts as not set:
 | ` + "`VELOCITY_HOST`" + ` | ` + "`server.host`" + ` |
 | ` + "`VELOCITY_PORT`" + ` | ` + "`server.port`" + ` |
 | ` + "`VELOCITY_LOG_LEVEL`" + ` | ` + "`observability.log.level`" + ` |
+| ` + "`VELOCITY_REDIS_URL`" + ` | ` + "`database.redis.url`" + ` |
 | ` + "`VELOCITY_<PATH>`" + ` | any other setting outside lists of sections, with ` + "`__`" + ` between levels: ` + "`VELOCITY_SERVER__READ_TIMEOUT=10s`" + `. Items of a list are separated by commas. |
 
 ## Reserved keys
 
-` + "`database`, `observability.tracing`, `routes[].auth`, `routes[].rate_limit`" + ` and
+` + "`database.postgres`, `observability.tracing`, `routes[].auth`" + ` and
 other keys of coming versions are refused with a message of their own: a policy
 that would be read but not enforced is worse than an error. A reserved section
 that says ` + "`enabled: false`" + ` is accepted.

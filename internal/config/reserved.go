@@ -23,16 +23,14 @@ func reserved(path []step) string {
 		}
 	}
 	switch b.String() {
-	case "database":
-		return "PostgreSQL and Redis"
+	case "database.postgres":
+		return "PostgreSQL"
 	case "observability.tracing":
 		return "tracing"
 	case "server.tls":
 		return "TLS termination"
 	case "routes[].auth":
 		return "authentication"
-	case "routes[].rate_limit":
-		return "rate limits"
 	case "routes[].cache":
 		return "response caching"
 	case "routes[].split":
@@ -46,8 +44,6 @@ func reserved(path []step) string {
 // reservedPlugin returns what a plugin's name is reserved for, or "".
 func reservedPlugin(name string) string {
 	switch name {
-	case "rate-limiter":
-		return "rate limits"
 	case "jwt", "api-key", "basic-auth", "hmac", "oidc", "external-auth":
 		return "authentication"
 	case "cache":
@@ -64,8 +60,6 @@ func reservedVariable(name string) string {
 	switch name {
 	case "VELOCITY_POSTGRES_URL":
 		return "PostgreSQL"
-	case "VELOCITY_REDIS_URL":
-		return "Redis"
 	case "VELOCITY_JWT_SECRET", "VELOCITY_API_KEY_HEADER":
 		return "authentication"
 	}

@@ -127,6 +127,10 @@ type Route struct {
 	// plugin.
 	CORS *CORS `yaml:"cors"`
 
+	// RateLimit bounds how often requests may come. It wins over the
+	// `rate-limiter` plugin.
+	RateLimit *RateLimit `yaml:"rate_limit"`
+
 	// Origin is where the route was written.
 	Origin Origin `yaml:"-"`
 }
@@ -245,6 +249,7 @@ type Rewrite struct {
 }
 
 // Headers changes headers on the way. Values are templates: `${client_ip}`,
+// `${client_net}` (the client's IPv4 address, or the /64 of its IPv6 address),
 // `${request_id}`, `${host}`, `${method}`, `${path}`, `${query}`, `${scheme}`,
 // `${route}`, `${param.NAME}`, `${header.NAME}`, `${query.NAME}` and
 // `${cookie.NAME}`, all of the request. A `$${` stands for a literal `${`.

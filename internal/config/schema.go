@@ -107,6 +107,13 @@ func (g schemaMaker) field(t reflect.Type, f *field) *schemaNode {
 }
 
 func (g schemaMaker) value(f *field, t reflect.Type) *schemaNode {
+	if t == reflect.TypeFor[PluginConfig]() {
+		n := &schemaNode{AnyOf: []*schemaNode{{Type: "null"}}}
+		for i := range g.plans[t].fields {
+			n.AnyOf = append(n.AnyOf, g.value(f, g.plans[t].fields[i].typ))
+		}
+		return n
+	}
 	if sub := structOf(t); sub != nil && t.Kind() != reflect.Slice {
 		return &schemaNode{Ref: g.define(sub)}
 	}

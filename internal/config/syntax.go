@@ -264,7 +264,7 @@ func checkTemplate(s scope, field string, t Template, params []string) {
 }
 
 func checkVariable(s scope, field, name string, params []string) {
-	known := []string{"client_ip", "request_id", "host", "method", "path", "query", "scheme", "route"}
+	known := []string{"client_ip", "client_net", "request_id", "host", "method", "path", "query", "scheme", "route"}
 	kind, key, dotted := strings.Cut(name, ".")
 	switch {
 	case !dotted && slices.Contains(known, name):

@@ -41,18 +41,6 @@ func TestResilience(t *testing.T) {
 		{"reloads", reloadedOptions},
 		{"reloads while out", reloadedWhileOut},
 		{"readiness", requiredUpstream},
-		// TMP {"server breaker", serverBreaker},
-		// TMP {"upstream breaker", upstreamBreaker},
-		// TMP {"adaptive", adaptiveConcurrency},
-		// TMP {"sticky", stickySessions},
-		// TMP {"sticky drain", stickyDrain},
-		// TMP {"maglev", maglevKeys},
-		// TMP {"priorities", priorities},
-		// TMP {"file discovery", fileDiscovery},
-		// TMP {"dns discovery", dnsDiscovery},
-		// TMP {"slow start", slowStart},
-		// TMP {"reloads", reloadedOptions},
-		// TMP {"readiness", requiredUpstream},
 	} {
 		t.Run(s.name, func(t *testing.T) { s.run(t, &table) })
 	}

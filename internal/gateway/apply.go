@@ -112,7 +112,7 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 		}
 	}()
 	living := g.living
-	living.watches = watches
+	living.watches, living.now = watches, g.proxy.Instant(time.Now())
 	var p *plan
 	err = aside(func() (err error) {
 		p, err = build(c, living, g.registry)
@@ -128,6 +128,15 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	defer func() {
 		if err != nil {
 			sockets.abandon()
+		}
+	}()
+	store, err := g.planStore(c.Database.Redis)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil && store != g.living.store {
+			g.closeStore(store)
 		}
 	}()
 	next := &running{plan: p, at: time.Now(), revision: 1, since: make(map[*upstream.Endpoint]time.Time, len(p.endpoints))}
@@ -165,7 +174,11 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	for i := range p.upstreams {
 		g.install(&p.upstreams[i], before != nil)
 	}
+	if err := g.shareLimits(p, store); err != nil {
+		g.log.Error("BUG: limits are not shared", zap.Error(err))
+	}
 	g.proxy.Swap(p.snapshot)
+	g.adoptStore(store)
 	g.adminServing.Store(&handler)
 	g.running.Store(next)
 
@@ -183,6 +196,9 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	g.setMemoryLimit(c.Server.MemoryLimit)
 	g.ensureServer(settingsOf(&c.Server))
 	g.useSockets(sockets)
+	for _, rule := range p.freshLimits {
+		g.log.Info("rate limit changed; its counts begin anew", zap.String("rule", rule))
+	}
 	for _, w := range g.warnings(p, before) {
 		g.log.Warn("configuration: " + w)
 	}
@@ -225,6 +241,11 @@ func (g *Gateway) retire(p *plan, watches map[string]*discovery.Watch) {
 	}
 	closeWatches(g.living.watches)
 	g.living.inFlight, g.living.upstreams, g.living.watches = inFlight, upstreams, watches
+	g.living.limiters, g.living.limitCounts = p.limiters, make(map[string]*proxy.LimitCounts, len(p.limits))
+	for _, l := range p.limits {
+		g.living.limitCounts[l.name] = l.limit.Counts
+		g.registry.Limit(l.name).Observe(func() telemetry.LimitState { return g.limitState(l.name) })
+	}
 	g.retireEndpoints(p.endpoints)
 }
 
@@ -267,7 +288,11 @@ func (g *Gateway) retainMetrics() {
 	for key := range r.plan.endpoints {
 		endpoints = append(endpoints, [2]string{key.upstream, key.target})
 	}
-	g.registry.Retain(routes, upstreams, endpoints)
+	limits := make([]string, len(r.plan.limits))
+	for i, l := range r.plan.limits {
+		limits[i] = l.name
+	}
+	g.registry.Retain(telemetry.Retained{Routes: routes, Upstreams: upstreams, Limits: limits, Endpoints: endpoints})
 }
 
 // warnings are the plan's, and those about settings that wait for a restart.

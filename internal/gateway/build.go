@@ -11,6 +11,7 @@ import (
 	"github.com/salgue441/velocity/admin"
 	"github.com/salgue441/velocity/internal/config"
 	"github.com/salgue441/velocity/internal/telemetry"
+	"github.com/salgue441/velocity/limiter"
 	"github.com/salgue441/velocity/proxy"
 	"github.com/salgue441/velocity/proxy/router"
 	"github.com/salgue441/velocity/proxy/transform"
@@ -26,6 +27,10 @@ type plan struct {
 	upstreams []plannedUpstream
 	endpoints map[endpointKey]*upstream.Endpoint
 	warnings  config.Problems
+
+	limits      []plannedLimit
+	limiters    map[limitKey]*limiter.Limiter
+	freshLimits []string // rules that begin anew, because they were changed
 }
 
 // builder makes a plan.
@@ -36,6 +41,7 @@ type builder struct {
 	plan     plan
 	problems config.Problems
 	cors     *proxy.Phase // of the plugin, for routes without their own
+	limit    *proxy.Phase // of the plugin, for routes without their own
 	// addresses are the living endpoints by upstream and target; made when needed.
 	addresses map[[2]string]*upstream.Endpoint
 }
@@ -46,6 +52,7 @@ func build(c *config.Config, l living, registry *telemetry.Registry) (*plan, err
 	b := &builder{config: c, living: l, registry: registry}
 	b.plan.config = c
 	b.plan.endpoints = make(map[endpointKey]*upstream.Endpoint)
+	b.plan.limiters = make(map[limitKey]*limiter.Limiter)
 	b.plan.snapshot = &proxy.Snapshot{
 		Trusted: c.Server.TrustedProxies,
 		Forwarding: proxy.Forwarding{
@@ -97,18 +104,30 @@ func rate(perSecond config.Size, window config.Duration) proxy.Rate {
 
 func (b *builder) buildPlugins() {
 	for _, p := range b.config.Plugins {
-		if !p.Enabled || p.Name != "cors" {
+		if !p.Enabled {
 			continue
 		}
-		phase, err := proxy.NewCORSPhase(corsPolicy(p.Config))
-		if err != nil {
+		phase, err := b.buildPlugin(&p)
+		switch {
+		case err != nil:
 			b.problems = append(b.problems, config.Problem{
 				File: p.Origin.File, Line: p.Origin.Line, Path: "plugins." + p.Name + ".config", Message: err.Error(),
 			})
-			continue
+		case p.Name == "cors":
+			b.cors = &phase
+		default:
+			b.limit = &phase
 		}
-		b.cors = &phase
 	}
+}
+
+// buildPlugin makes the phase of a plugin.
+func (b *builder) buildPlugin(p *config.Plugin) (proxy.Phase, error) {
+	if p.Name == "cors" {
+		return proxy.NewCORSPhase(corsPolicy(p.Config.CORS))
+	}
+	l, err := b.buildLimit(pluginLimit, p.Config.RateLimit)
+	return proxy.NewRateLimitPhase("rate limit of the plugin", l), err
 }
 
 func corsPolicy(c *config.CORS) proxy.CORSPolicy {
@@ -289,6 +308,19 @@ func (b *builder) buildPhases(c *config.Route, r *proxy.Route, problem func(stri
 		phases, r.CORS = append(phases, phase), true
 	case b.cors != nil:
 		phases, r.CORS = append(phases, *b.cors), true
+	}
+	switch {
+	case c.RateLimit != nil:
+		l, err := b.buildLimit(routeLimit(c.Name), c.RateLimit)
+		if err != nil {
+			problem("rate_limit", err)
+		} else {
+			b.noteLimit(routeLimit(c.Name), c.Name)
+			phases = append(phases, proxy.NewRateLimitPhase("rate limit", l))
+		}
+	case b.limit != nil:
+		b.noteLimit(pluginLimit, c.Name)
+		phases = append(phases, *b.limit)
 	}
 	request, err := transform.Compile(headerOps(&c.Headers.Request))
 	if err != nil {

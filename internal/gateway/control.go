@@ -323,6 +323,9 @@ func stateOf(e *balancer.Endpoint) string {
 func (g *Gateway) Dependencies() []admin.Dependency {
 	r := g.running.Load()
 	var out []admin.Dependency
+	if d, ok := g.storeDependency(); ok {
+		out = append(out, d)
+	}
 	for i := range r.plan.upstreams {
 		v := g.upstreamView(r, &r.plan.upstreams[i])
 		out = append(out, admin.Dependency{

@@ -71,8 +71,9 @@ type Gateway struct {
 	watch    *watcher
 	started  time.Time
 
-	slowStarts     sync.Map      // balancer.SlowStart by upstream
-	rediscover     chan struct{} // something is in changed
+	store          atomic.Pointer[limitStore] // as living.store
+	slowStarts     sync.Map                   // balancer.SlowStart by upstream
+	rediscover     chan struct{}              // something is in changed
 	changedMu      sync.Mutex
 	changed        map[string]bool   // upstreams whose discovery has news
 	failing        map[string]bool   // sources that fail
@@ -178,6 +179,9 @@ func (g *Gateway) start(c *config.Config) (err error) {
 	defer g.applying.Unlock()
 	if g.options.Takeover {
 		g.takeover, g.inherited, err = askForSockets(takeoverPath(c, g.options.ConfigPath, g.options.Env))
+		if err == nil && g.takeover.limits {
+			g.living.seed = g.takeover.seed
+		}
 	} else {
 		g.inherited, err = passedSockets(g.options.Env)
 	}
@@ -295,6 +299,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	g.loops.Go(func() { g.memory.run(g.stopped) })
 	g.loops.Go(g.rediscoverLoop)
+	g.loops.Go(g.reportObserved)
+	g.askForLimits()
 	g.accept()
 	g.serveAdmin()
 	g.ready.Store(true)
@@ -532,6 +538,7 @@ func expired() context.Context {
 
 // closeWatchers ends all that watches endpoints beside requests.
 func (g *Gateway) closeWatchers() {
+	g.closeStore(g.living.store)
 	g.sources.Close()
 	g.checker.Close()
 	g.outliers.Close()

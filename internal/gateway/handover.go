@@ -68,11 +68,19 @@ func (h *handover) begin(conn *net.UnixConn) bool {
 	return h.phase.Load() == serving
 }
 
-func (h *handover) finish() {
+// keep takes the connection out of the hand-over, which does not close it then.
+func (h *handover) keep() *net.UnixConn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.conn.Close()
+	conn := h.conn
 	h.conn = nil
+	return conn
+}
+
+func (h *handover) finish() {
+	if conn := h.keep(); conn != nil {
+		conn.Close()
+	}
 }
 
 // close ends the take-over socket. Its file belongs to the new process once
@@ -99,9 +107,13 @@ func (g *Gateway) finishTakeover() error {
 		g.inherited.drop(false)
 		return nil
 	}
-	if err := g.takeover.ready(); err != nil {
+	tells, err := g.takeover.ready()
+	if err != nil {
 		g.handover.phase.Store(declined)
 		return err
+	}
+	if tells {
+		g.followLimits(g.takeover)
 	}
 	g.inherited.drop(true)
 	return nil
@@ -125,11 +137,12 @@ func (g *Gateway) serveTakeover() {
 	}
 	h.ln = ln
 	g.loops.Go(func() {
+		var after *follower
 		for !h.isDone() {
 			conn, err := ln.AcceptUnix()
 			switch {
 			case err == nil:
-				g.handOver(conn)
+				after = g.handOver(conn)
 			case errors.Is(err, net.ErrClosed):
 				return
 			default: // out of descriptors, say
@@ -141,35 +154,42 @@ func (g *Gateway) serveTakeover() {
 			}
 		}
 		ln.Close() // who waits there asks the new process next
+		g.tellTaken(after)
 	})
 }
 
 // handOver gives the sockets to the process at the other end of conn. Until it
-// is ready, this one goes on, without reloads: they might change the sockets.
-func (g *Gateway) handOver(conn *net.UnixConn) {
+// is ready, this one goes on, without reloads: they might change the sockets. It
+// returns who has taken over, if anybody.
+func (g *Gateway) handOver(conn *net.UnixConn) *follower {
 	h := &g.handover
 	defer h.finish()
 	if !h.begin(conn) {
-		return
+		return nil
 	}
-	pid, err := greet(conn)
+	pid, hello, err := greet(conn)
 	if err == io.EOF {
-		return // somebody has looked whether we are here
+		return nil // somebody has looked whether we are here
 	}
 	if err == nil {
 		started := time.Now()
 		g.applying.Lock()
 		defer g.applying.Unlock()
-		if err = handOver(conn, g.ownSockets(), func() error { return g.commitTo(pid) }); err == nil {
+		f := new(follower)
+		if err = handOver(conn, g.offerTo(pid, hello, f)); err == nil {
 			g.log.Info("handed over", zap.Int("pid", pid), zap.Duration("took", time.Since(started)))
+			if f.knows {
+				f.conn = h.keep()
+			}
 			close(h.done)
-			return
+			return f
 		}
 	}
 	if h.phase.CompareAndSwap(handedOver, serving) {
 		g.notify("MAINPID=" + strconv.Itoa(os.Getpid()))
 	}
 	g.log.Error("hand over: this process goes on", zap.Int("pid", pid), zap.Error(err))
+	return nil
 }
 
 // commitTo decides that the process pid serves from now on.

@@ -96,7 +96,7 @@ func TestStopEndsAHandOver(t *testing.T) {
 	if err := g.stop(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if err := next.ready(); err == nil {
+	if _, err := next.ready(); err == nil {
 		t.Error("the new process believes that it has taken over")
 	}
 	if _, err := os.Lstat(path); err == nil {
@@ -120,7 +120,7 @@ func TestOneHandOverAtATime(t *testing.T) {
 	if err := send(second, message{Step: stepHello, Version: takeoverVersion}); err != nil {
 		t.Fatal(err)
 	}
-	if err := first.ready(); err != nil {
+	if _, err := first.ready(); err != nil {
 		t.Fatal(err)
 	}
 	if err := second.SetDeadline(time.Now().Add(testkit.Patience)); err != nil {
@@ -157,10 +157,10 @@ func newEnding(t *testing.T, dies bool) *ending {
 	go func() {
 		conn, err := ln.AcceptUnix()
 		if err == nil {
-			_, err = greet(conn)
+			_, _, err = greet(conn)
 		}
 		if err == nil {
-			err = handOver(conn, []socket{{key: tcpKey("127.0.0.1:0"), ln: e.traffic}}, func() error { return net.ErrClosed })
+			err = handOver(conn, offer{sockets: []socket{{key: tcpKey("127.0.0.1:0"), ln: e.traffic}}, commit: func() error { return net.ErrClosed }})
 			if dies {
 				ln.Close()
 			}

@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"math/rand/v2"
+
 	"github.com/salgue441/velocity/balancer/discovery"
+	"github.com/salgue441/velocity/limiter"
 	"github.com/salgue441/velocity/proxy"
 	"github.com/salgue441/velocity/proxy/upstream"
 )
@@ -15,8 +18,13 @@ type living struct {
 	watches   map[string]*discovery.Watch // by upstream
 	// discovered is what each upstream's discovery had found when its endpoints
 	// were made: it holds for as long as another source has not answered.
-	discovered map[string][]discovery.Target
-	overrides  map[overrideKey]override // what the operator has decided
+	discovered  map[string][]discovery.Target
+	store       *limitStore // nil for none
+	limiters    map[limitKey]*limiter.Limiter
+	limitCounts map[string]*proxy.LimitCounts // by limit
+	seed        uint64                        // of the hash of limited keys
+	now         limiter.Instant               // when a configuration is built
+	overrides   map[overrideKey]override      // what the operator has decided
 }
 
 // endpointKey is the identity of an endpoint across reloads. Connections,
@@ -31,5 +39,6 @@ func newLiving() living {
 	return living{
 		inFlight: map[string]*proxy.InFlight{}, upstreams: map[string]*upstream.Upstream{}, endpoints: map[endpointKey]*upstream.Endpoint{},
 		watches: map[string]*discovery.Watch{}, overrides: map[overrideKey]override{}, discovered: map[string][]discovery.Target{},
+		limiters: map[limitKey]*limiter.Limiter{}, limitCounts: map[string]*proxy.LimitCounts{}, seed: rand.Uint64(),
 	}
 }

@@ -12,7 +12,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,8 +25,14 @@ import (
 //
 //	new  hello            its protocol version
 //	old  sockets          their identities, then the descriptors (SCM_RIGHTS)
-//	new  ready            it has built its configuration and accepts
+//	new  limits           it has built its configuration and wants the counts of limits
+//	old  limits           those counts
+//	new  ready            it accepts
 //	old  done             it accepts no more, and drains
+//	old  limits           what it has admitted since, again and again until it ends
+//
+// Limits are left out when one of the two does not know of them, which hello and sockets
+// tell, or has none: see carry.go.
 //
 // Until done the old process serves as if nothing happened, and it goes on
 // when the new one leaves, fails, or takes longer than takeoverTime. The new
@@ -43,6 +51,17 @@ type message struct {
 	Version int      `json:"version,omitempty"`
 	Step    string   `json:"step"`
 	Sockets []passed `json:"sockets,omitempty"`
+
+	// Limits, in hello and sockets, is the version of the counts of rate limits that a
+	// process knows; 0 is none.
+	Limits int `json:"limits,omitempty"`
+	// Seed, in sockets and limits, is the secret of the hash of limited keys.
+	Seed uint64 `json:"seed,omitempty"`
+	// Bytes, in limits, is the length of the counts that follow, which were right at
+	// Mono and Wall by the old process's clocks.
+	Bytes int   `json:"bytes,omitempty"`
+	Mono  int64 `json:"mono,omitempty"`
+	Wall  int64 `json:"wall,omitempty"`
 }
 
 // passed describes a socket whose descriptor follows.
@@ -54,6 +73,7 @@ type passed struct {
 const (
 	stepHello   = "hello"
 	stepSockets = "sockets"
+	stepLimits  = "limits"
 	stepReady   = "ready"
 	stepDone    = "done"
 )
@@ -118,6 +138,11 @@ func listenTakeover(path string, replace bool) (*net.UnixListener, error) {
 type takeover struct {
 	conn *net.UnixConn
 	path string
+
+	limits bool   // the old process hands over counts of rate limits
+	seed   uint64 // which are of keys that were hashed with it
+	asked  bool   // it was asked for them
+	clock  int64  // what the monotonic clock is ahead of the old process's
 }
 
 // askForSockets connects to the running process and receives its sockets.
@@ -130,7 +155,7 @@ func askForSockets(path string) (*takeover, inheritance, error) {
 	if err != nil {
 		return nil, in, fmt.Errorf("take over: no process to take over from: %w", err)
 	}
-	t := &takeover{conn, path}
+	t := &takeover{conn: conn, path: path}
 	err = t.receive(&in)
 	if err != nil {
 		in.drop(false)
@@ -147,13 +172,14 @@ func (t *takeover) receive(in *inheritance) error {
 	if _, err := peerOf(t.conn); err != nil {
 		return err
 	}
-	if err := send(t.conn, message{Step: stepHello, Version: takeoverVersion}); err != nil {
+	if err := send(t.conn, message{Step: stepHello, Version: takeoverVersion, Limits: limitsVersion}); err != nil {
 		return err
 	}
 	m, err := receive(t.conn, stepSockets)
 	if err != nil {
 		return err
 	}
+	t.limits, t.seed = m.Limits == limitsVersion, m.Seed
 	for _, p := range m.Sockets {
 		fd, err := receiveFD(t.conn)
 		if err != nil {
@@ -173,58 +199,90 @@ func (t *takeover) receive(in *inheritance) error {
 
 // ready says that this process accepts, and returns when the old one hands over
 // or has died. An error means that the old one goes on, and that this one must
-// not.
-func (t *takeover) ready() error {
-	defer t.conn.Close()
-	err := send(t.conn, message{Step: stepReady})
+// not. The connection is closed unless the old process goes on to tell what it
+// admits.
+func (t *takeover) ready() (tells bool, err error) {
+	err = send(t.conn, message{Step: stepReady})
 	if err == nil {
 		_, err = receive(t.conn, stepDone)
 	}
-	if err != nil && !isStale(t.path) { // a process that has died hears nobody at its path
-		return fmt.Errorf("take over: the running process goes on: %w", err)
+	if err == nil && t.asked {
+		return true, nil
 	}
-	return nil
+	t.conn.Close()
+	if err != nil && !isStale(t.path) { // a process that has died hears nobody at its path
+		return false, fmt.Errorf("take over: the running process goes on: %w", err)
+	}
+	return false, nil
 }
 
 // greet is the first step of the old process's side. It returns the process at
-// the other end. The error is io.EOF when that has left without a word.
-func greet(conn *net.UnixConn) (pid int, err error) {
+// the other end, and what that said. The error is io.EOF when it has left without a
+// word.
+func greet(conn *net.UnixConn) (pid int, hello message, err error) {
 	if err := conn.SetDeadline(time.Now().Add(takeoverTime)); err != nil {
-		return 0, err
+		return 0, hello, err
 	}
 	if pid, err = peerOf(conn); err != nil {
-		return 0, err
+		return 0, hello, err
 	}
-	m, err := receive(conn, stepHello)
-	if err == nil && m.Version != takeoverVersion {
-		err = fmt.Errorf("it speaks version %d of the protocol, this process %d", m.Version, takeoverVersion)
+	hello, err = receive(conn, stepHello)
+	if err == nil && hello.Version != takeoverVersion {
+		err = fmt.Errorf("it speaks version %d of the protocol, this process %d", hello.Version, takeoverVersion)
 	}
-	return pid, err
+	return pid, hello, err
+}
+
+// offer is what the old process gives.
+type offer struct {
+	sockets []socket
+	seed    uint64
+	limits  func() (message, []byte) // counts of rate limits, nil if nobody wants them
+	commit  func() error
 }
 
 // handOver is the rest of the old process's side. It returns nil once the new
 // process is ready, commit has agreed and the new process knows; an error means
 // that this process goes on.
-func handOver(conn *net.UnixConn, sockets []socket, commit func() error) error {
+func handOver(conn *net.UnixConn, o offer) error {
 	m := message{Step: stepSockets}
-	for _, s := range sockets {
+	if o.limits != nil {
+		m.Limits, m.Seed = limitsVersion, o.seed
+	}
+	for _, s := range o.sockets {
 		m.Sockets = append(m.Sockets, passed{s.key, s.file})
 	}
 	if err := send(conn, m); err != nil {
 		return err
 	}
-	for _, s := range sockets {
+	for _, s := range o.sockets {
 		if err := rawFD(s.ln, func(fd int) error { return sendFD(conn, fd) }); err != nil {
 			return fmt.Errorf("send socket %s: %w", s.key, err)
 		}
 	}
-	if _, err := receive(conn, stepReady); err != nil {
+	if err := answerLimits(conn, o); err != nil {
 		return fmt.Errorf("wait until it is ready: %w", err)
 	}
-	if err := commit(); err != nil {
+	if err := o.commit(); err != nil {
 		return err
 	}
 	return send(conn, message{Step: stepDone})
+}
+
+// answerLimits sends counts of limits when asked, until the new process is ready.
+func answerLimits(conn *net.UnixConn, o offer) error {
+	for {
+		m, err := receive(conn, stepReady, stepLimits)
+		switch {
+		case err != nil || m.Step == stepReady:
+			return err
+		case o.limits == nil:
+			return errors.New("it asks for limits that it was not offered")
+		}
+		if err := sendLimits(conn, o.limits); err != nil {
+			return err
+		}
+	}
 }
 
 func send(conn *net.UnixConn, m message) error {
@@ -236,9 +294,9 @@ func send(conn *net.UnixConn, m message) error {
 	return err
 }
 
-// receive reads a message and not one byte more: descriptors come with the
-// byte they were sent with.
-func receive(conn *net.UnixConn, step string) (message, error) {
+// receive reads a message of one of the steps and not one byte more: descriptors
+// come with the byte they were sent with.
+func receive(conn *net.UnixConn, steps ...string) (message, error) {
 	var m message
 	var size [4]byte
 	if _, err := io.ReadFull(conn, size[:]); err != nil {
@@ -255,8 +313,8 @@ func receive(conn *net.UnixConn, step string) (message, error) {
 	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&m); err != nil {
 		return m, fmt.Errorf("read message: %w", err)
 	}
-	if m.Step != step {
-		return m, fmt.Errorf("expected %s, got %q", step, m.Step)
+	if !slices.Contains(steps, m.Step) {
+		return m, fmt.Errorf("expected %s, got %q", strings.Join(steps, " or "), m.Step)
 	}
 	return m, nil
 }

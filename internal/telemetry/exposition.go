@@ -10,20 +10,23 @@ import (
 // WritePrometheus writes all metrics in the Prometheus text format (version
 // 0.0.4): ours, with HELP and TYPE, then those of the Go runtime and of the
 // process. A route or endpoint that was never used has no counters yet, and an
-// upstream or endpoint that is not observed has no state.
+// upstream, endpoint or rate limit that is not observed has no state.
 //
 // It holds no lock while writing, and of the text only a piece of constant size.
 // The error of a failed write is kept by w, if w cares: the page is broken off,
 // and there is nobody else to tell.
 func (r *Registry) WritePrometheus(w io.Writer) {
-	routes, upstreams, endpoints := r.handles()
-	upstreamStates, endpointStates := readings(upstreams), readings(endpoints)
+	h := r.handles()
+	upstreamStates, endpointStates := readings(h.upstreams), readings(h.endpoints)
+	limitStates, storeStates := readings(h.limits), r.gateway.storeReadings()
 	p := newPage(w)
-	p.routes(routes)
-	p.endpoints(endpoints, endpointStates)
+	p.routes(h.routes)
+	p.endpoints(h.endpoints, endpointStates)
 	p.breakers(upstreamStates, endpointStates)
 	p.upstreams(upstreamStates)
 	p.discovery(upstreamStates)
+	p.limits(limitStates)
+	p.store(storeStates)
 	p.gateway(&r.gateway, r.version)
 	p.flush()
 	if p.err == nil {

@@ -54,6 +54,20 @@ const (
 	discoveryTime
 	discoveryFailures
 
+	rateLimitRequests
+	rateLimitKeys
+	rateLimitBytes
+	rateLimitEvictions
+	rateLimitOverflows
+	rateLimitDelayed
+	rateLimitWaiting
+	storeConnected
+	storeDegraded
+	storeLag
+	storeErrors
+	storeRoundTrip
+	storeNodes
+
 	configReloads
 	configSuccess
 	configTime
@@ -115,6 +129,20 @@ var families = [...]family{
 	discoveryTime:       {"velocity_discovery_last_update_timestamp_seconds", "gauge", "upstream", "Unix time of the last answer of discovery. Absent before the first."},
 	discoveryFailures:   {"velocity_discovery_failures_total", "counter", "upstream", "Failures of discovery."},
 
+	rateLimitRequests:  {"velocity_rate_limit_requests_total", "counter", "limit, rule, result", "Requests that a rate limit admitted (the rule is empty) and that a rule refused. A rule that only observes lets them through, and they are observed."},
+	rateLimitKeys:      {"velocity_rate_limit_keys", "gauge", "limit", "Keys that are remembered."},
+	rateLimitBytes:     {"velocity_rate_limit_bytes", "gauge", "limit", "The most memory that keys may take."},
+	rateLimitEvictions: {"velocity_rate_limit_evictions_total", "counter", "limit", "Idle keys forgotten to make room for others."},
+	rateLimitOverflows: {"velocity_rate_limit_overflows_total", "counter", "limit", "Requests whose key found no room."},
+	rateLimitDelayed:   {"velocity_rate_limit_delayed_total", "counter", "limit", "Requests admitted after a wait."},
+	rateLimitWaiting:   {"velocity_rate_limit_waiting", "gauge", "limit", "Requests that wait to be admitted."},
+	storeConnected:     {"velocity_rate_limit_store_connected", "gauge", "", "1 while the store of the rate limits answers, else 0. This and what follows is absent without a store."},
+	storeDegraded:      {"velocity_rate_limit_store_degraded", "gauge", "", "1 while limits are not those of all nodes together, because of the store, else 0."},
+	storeLag:           {"velocity_rate_limit_store_sync_lag_seconds", "gauge", "", "Age of what is known of the other nodes."},
+	storeErrors:        {"velocity_rate_limit_store_sync_errors_total", "counter", "", "Exchanges with the store that failed."},
+	storeRoundTrip:     {"velocity_rate_limit_store_round_trip_seconds", "gauge", "", "Time that the store took to answer last. Absent before the first answer."},
+	storeNodes:         {"velocity_rate_limit_store_nodes", "gauge", "", "Nodes that share the limits, this one included."},
+
 	configReloads:       {"velocity_config_reloads_total", "counter", "result", "Configurations received: applied, unchanged or failed."},
 	configSuccess:       {"velocity_config_last_reload_success", "gauge", "", "1 when the last reload was applied or changed nothing, 0 when it failed."},
 	configTime:          {"velocity_config_last_reload_success_timestamp_seconds", "gauge", "", "Unix time of the last reload that did not fail."},
@@ -124,7 +152,7 @@ var families = [...]family{
 	connectionsRefused:  {"velocity_connections_refused_total", "counter", "", "Client connections closed unserved because of a limit."},
 	proxyErrors:         {"velocity_proxy_protocol_errors_total", "counter", "", "Client connections closed because their PROXY header was missing or bad."},
 	panicsTotal:         {"velocity_panics_total", "counter", "", "Panics caught while serving a request."},
-	requestsLimited:     {"velocity_requests_limited_total", "counter", "limit", "Requests refused or ended by a limit: in_flight, memory, route_in_flight, upstream_in_flight, upstream_queue, circuit, header_time, body_rate or send_rate."},
+	requestsLimited:     {"velocity_requests_limited_total", "counter", "limit", "Requests refused or ended by a limit: in_flight, memory, route_in_flight, upstream_in_flight, upstream_queue, circuit, header_time, body_rate, send_rate, rate or concurrency."},
 	memoryUsed:          {"velocity_memory_used_bytes", "gauge", "", "Live heap and stacks, as measured against the memory limit."},
 	memoryLimit:         {"velocity_memory_limit_bytes", "gauge", "", "The memory limit, 0 for none."},
 	memoryShedding:      {"velocity_memory_shedding", "gauge", "", "1 while requests are refused for lack of memory, else 0."},

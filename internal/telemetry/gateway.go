@@ -37,11 +37,14 @@ const (
 	LimitHeaderTime             // "header_time"
 	LimitBodyRate               // "body_rate"
 	LimitSendRate               // "send_rate"
+	LimitRate                   // "rate": a rule of a rate limit
+	LimitConcurrency            // "concurrency": a rate limit's bound on requests under way
 	limits
 )
 
 var limitLabels = [limits]string{
 	"", "in_flight", "memory", "route_in_flight", "upstream_in_flight", "upstream_queue", "circuit", "header_time", "body_rate", "send_rate",
+	"rate", "concurrency",
 }
 
 // String returns the value of the label `limit`.
@@ -65,6 +68,7 @@ type GatewayMetrics struct {
 	ceiling  atomic.Uint64
 	shedding atomic.Bool
 	badProxy atomic.Uint64
+	store    atomic.Pointer[func() StoreState]
 
 	accessLog AccessLogMetrics
 }

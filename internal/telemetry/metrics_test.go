@@ -60,25 +60,31 @@ func TestHandlesAreStable(t *testing.T) {
 	u, v := r.Upstream("u"), r.Upstream("v")
 	u.Observe(fullState)
 	v.Observe(fullState)
-	if a == b || u == v || r.Route("a") != a || r.Upstream("u") != u || r.Endpoint("u", "e") != e || e == other {
+	l, m := r.Limit("l"), r.Limit("m")
+	l.Observe(fullLimit)
+	m.Observe(fullLimit)
+	if a == b || u == v || l == m || r.Limit("l") != l || r.Route("a") != a || r.Upstream("u") != u || r.Endpoint("u", "e") != e || e == other {
 		t.Fatal("handles are not one per label")
 	}
 	a.Begin(0)
 	b.Record(&Event{Status: 200})
-	r.Retain([]string{"a"}, []string{"u"}, [][2]string{{"u", "e"}})
-	if r.Route("a") != a || r.Upstream("u") != u || r.Endpoint("u", "e") != e || r.Route(NoRoute) != none {
+	r.Retain(Retained{Routes: []string{"a"}, Upstreams: []string{"u"}, Limits: []string{"l"}, Endpoints: [][2]string{{"u", "e"}}})
+	if r.Route("a") != a || r.Upstream("u") != u || r.Limit("l") != l || r.Endpoint("u", "e") != e || r.Route(NoRoute) != none {
 		t.Error("Retain replaced a handle that was listed")
 	}
 	b.Record(&Event{Status: 200}) // a request that outlives its route
 	other.End(3)
 	page := render(r)
-	if strings.Contains(page, `route="b"`) || strings.Contains(page, `upstream="v"`) {
+	if strings.Contains(page, `route="b"`) || strings.Contains(page, `upstream="v"`) || strings.Contains(page, `limit="m"`) {
 		t.Error("a retired handle is still exposed")
 	}
 	if !strings.Contains(page, `velocity_upstream_panic{upstream="u"}`) {
 		t.Error("a listed upstream is not exposed")
 	}
-	if r.Route("b") == b || r.Upstream("v") == v || r.Endpoint("u", "f") == other {
+	if !strings.Contains(page, `velocity_rate_limit_keys{limit="l"}`) {
+		t.Error("a listed rate limit is not exposed")
+	}
+	if r.Route("b") == b || r.Upstream("v") == v || r.Limit("m") == m || r.Endpoint("u", "f") == other {
 		t.Error("a retired handle came back")
 	}
 }
@@ -248,8 +254,10 @@ func TestConcurrentUse(t *testing.T) {
 				e.Probed(i%2 == 0)
 				e.Observe(func() EndpointState { return EndpointState{Weight: i} })
 				r.Upstream("u").Observe(fullState)
+				r.Limit("l").Observe(fullLimit)
+				r.Gateway().ObserveStore(fullStore)
 				if i%50 == 0 {
-					r.Retain([]string{"shared"}, []string{"u"}, [][2]string{{"u", "e"}})
+					r.Retain(Retained{Routes: []string{"shared"}, Upstreams: []string{"u"}, Limits: []string{"l"}, Endpoints: [][2]string{{"u", "e"}}})
 					r.WritePrometheus(&bytes.Buffer{})
 				}
 			}
@@ -297,7 +305,9 @@ func populated() *Registry {
 		return EndpointState{Up: true, Weight: 100, Connections: 7, Latency: 12 * time.Millisecond, Breaker: BreakerClosed}
 	})
 	r.Upstream("u").Observe(fullState)
+	r.Limit("l").Observe(fullLimit)
 	g := r.Gateway()
+	g.ObserveStore(fullStore)
 	g.Reloaded(ReloadApplied, time.Unix(1_700_000_000, 0))
 	g.Reloaded(ReloadFailed, time.Unix(1_700_000_001, 0))
 	g.SetConfig("abc")

@@ -25,6 +25,7 @@ type Registry struct {
 	mu        sync.Mutex
 	routes    map[string]*RouteMetrics
 	upstreams map[string]*UpstreamMetrics
+	limits    map[string]*LimitMetrics
 	endpoints map[[2]string]*EndpointMetrics // by upstream, endpoint
 }
 
@@ -41,6 +42,7 @@ func NewRegistry(version string) *Registry {
 		mask:      shards - 1,
 		routes:    map[string]*RouteMetrics{},
 		upstreams: map[string]*UpstreamMetrics{},
+		limits:    map[string]*LimitMetrics{},
 		endpoints: map[[2]string]*EndpointMetrics{},
 	}
 }
@@ -71,6 +73,19 @@ func (r *Registry) Upstream(name string) *UpstreamMetrics {
 	return m
 }
 
+// Limit returns the handle of the named rate limit, always the same one until
+// Retain leaves the name out.
+func (r *Registry) Limit(name string) *LimitMetrics {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.limits[name]
+	if m == nil {
+		m = &LimitMetrics{labels: label("limit", name)}
+		r.limits[name] = m
+	}
+	return m
+}
+
 // Endpoint returns the handle of an endpoint of an upstream, always the same
 // one until Retain leaves the pair out.
 func (r *Registry) Endpoint(upstream, endpoint string) *EndpointMetrics {
@@ -89,17 +104,26 @@ func (r *Registry) Endpoint(upstream, endpoint string) *EndpointMetrics {
 // Gateway returns the handle of the process itself.
 func (r *Registry) Gateway() *GatewayMetrics { return &r.gateway }
 
-// Retain retires every handle that is not listed: routes and upstreams by name,
-// endpoints by upstream and endpoint. Call it after a swap, or after a build that
-// failed, with what is then running. Requests still in flight may go on using a
-// retired handle; what they record is no longer exposed, and a later handle of the
-// same name starts from zero.
-func (r *Registry) Retain(routes, upstreams []string, endpoints [][2]string) {
+// Retained lists the handles that stay. The zero value keeps those only that are
+// never retired.
+type Retained struct {
+	// Routes, Upstreams and Limits are names.
+	Routes, Upstreams, Limits []string
+	// Endpoints are pairs of an upstream and an endpoint.
+	Endpoints [][2]string
+}
+
+// Retain retires every handle that is not listed. Call it after a swap, or after
+// a build that failed, with what is then running. Requests still in flight may go
+// on using a retired handle; what they record is no longer exposed, and a later
+// handle of the same name starts from zero.
+func (r *Registry) Retain(list Retained) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	retain(r.routes, append(slices.Clone(routes), NoRoute))
-	retain(r.upstreams, upstreams)
-	retain(r.endpoints, endpoints)
+	retain(r.routes, append(slices.Clone(list.Routes), NoRoute))
+	retain(r.upstreams, list.Upstreams)
+	retain(r.limits, list.Limits)
+	retain(r.endpoints, list.Endpoints)
 }
 
 func retain[K comparable, H any](handles map[K]H, listed []K) {
@@ -110,18 +134,29 @@ func retain[K comparable, H any](handles map[K]H, listed []K) {
 	maps.DeleteFunc(handles, func(key K, _ H) bool { return !keep[key] })
 }
 
-// handles copies the live handles, in the order of their labels, so that a
-// scrape holds no lock while it writes.
-func (r *Registry) handles() ([]*RouteMetrics, []*UpstreamMetrics, []*EndpointMetrics) {
+// handles are the live ones, in the order of their labels.
+type handles struct {
+	routes    []*RouteMetrics
+	upstreams []*UpstreamMetrics
+	limits    []*LimitMetrics
+	endpoints []*EndpointMetrics
+}
+
+// handles copies them, so that a scrape holds no lock while it writes.
+func (r *Registry) handles() handles {
 	r.mu.Lock()
-	routes := slices.Collect(maps.Values(r.routes))
-	upstreams := slices.Collect(maps.Values(r.upstreams))
-	endpoints := slices.Collect(maps.Values(r.endpoints))
+	h := handles{
+		routes:    slices.Collect(maps.Values(r.routes)),
+		upstreams: slices.Collect(maps.Values(r.upstreams)),
+		limits:    slices.Collect(maps.Values(r.limits)),
+		endpoints: slices.Collect(maps.Values(r.endpoints)),
+	}
 	r.mu.Unlock()
-	slices.SortFunc(routes, func(a, b *RouteMetrics) int { return cmp.Compare(a.labels, b.labels) })
-	slices.SortFunc(upstreams, func(a, b *UpstreamMetrics) int { return cmp.Compare(a.labels, b.labels) })
-	slices.SortFunc(endpoints, func(a, b *EndpointMetrics) int { return cmp.Compare(a.labels, b.labels) })
-	return routes, upstreams, endpoints
+	slices.SortFunc(h.routes, func(a, b *RouteMetrics) int { return cmp.Compare(a.labels, b.labels) })
+	slices.SortFunc(h.upstreams, func(a, b *UpstreamMetrics) int { return cmp.Compare(a.labels, b.labels) })
+	slices.SortFunc(h.limits, func(a, b *LimitMetrics) int { return cmp.Compare(a.labels, b.labels) })
+	slices.SortFunc(h.endpoints, func(a, b *EndpointMetrics) int { return cmp.Compare(a.labels, b.labels) })
+	return h
 }
 
 // escaper makes a label value of the text format, which escapes three characters

@@ -118,8 +118,13 @@ func TestStateIsReadOnce(t *testing.T) {
 	r.Endpoint("u", "e").Observe(func() EndpointState { endpoints++; return EndpointState{} })
 	r.Upstream("u").Observe(func() UpstreamState { t.Error("the observer that was replaced is read"); return UpstreamState{} })
 	r.Upstream("u").Observe(func() UpstreamState { upstreams++; return UpstreamState{} })
+	limits, stores := 0, 0
+	r.Limit("l").Observe(func() LimitState { limits++; return LimitState{} })
+	r.Gateway().ObserveStore(func() StoreState { stores++; return StoreState{} })
 	render(r)
-	if endpoints != 1 || upstreams != 1 {
-		t.Errorf("a scrape read an endpoint's state %d times and an upstream's %d times, want once", endpoints, upstreams)
+	for what, n := range map[string]int{"an endpoint": endpoints, "an upstream": upstreams, "a rate limit": limits, "the store": stores} {
+		if n != 1 {
+			t.Errorf("a scrape read the state of %s %d times, want once", what, n)
+		}
 	}
 }

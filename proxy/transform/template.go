@@ -28,6 +28,7 @@ const (
 	Header                   // ${header.NAME}: a request header, as received
 	QueryArg                 // ${query.NAME}: a query parameter's first value, as sent
 	Cookie                   // ${cookie.NAME}: a request cookie
+	ClientNet                // ${client_net}: the client's IPv4 address, or the first 64 bits of its IPv6 address
 )
 
 var plain = []struct {
@@ -35,6 +36,7 @@ var plain = []struct {
 	v    Var
 }{
 	{"client_ip", ClientIP},
+	{"client_net", ClientNet},
 	{"request_id", RequestID},
 	{"host", Host},
 	{"method", Method},
