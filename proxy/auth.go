@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"slices"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -12,8 +13,9 @@ import (
 
 // TokenAuth asks for a token that says who calls. It is a RequestPhase.
 type TokenAuth struct {
-	// Verify judges a token. Its errors are those of package auth.
-	Verify func(x *Exchange, token []byte) (*auth.Identity, error)
+	// Verify judges a token at the time given, and does not keep it. Its errors are
+	// those of package auth.
+	Verify func(token []byte, now time.Time) (*auth.Identity, error)
 	// Header is the field that carries the token, in canonical form: with the scheme
 	// Bearer if it is Authorization. Cookie and Query carry it in its place; empty
 	// names do not.
@@ -48,7 +50,7 @@ func (a *TokenAuth) Enter(x *Exchange) Verdict {
 	case ok && a.Header != "" && x.fields.count(a.Header) > 1:
 		err = auth.ErrMalformed
 	case ok:
-		x.identity, err = a.Verify(x, token)
+		x.identity, err = a.Verify(token, x.start)
 	}
 	if err != nil {
 		return a.refuse(x, err)

@@ -93,7 +93,7 @@ type Auth struct {
 
 	// MaxStale is how long keys of `jwks_url` are believed that could not be fetched
 	// again. After that the answer is 503.
-	MaxStale Duration `yaml:"max_stale" default:"24h"`
+	MaxStale Duration `yaml:"max_stale" default:"24h" min:"10m"`
 }
 
 // NeededScopes says which scopes are needed.
@@ -147,6 +147,16 @@ func (a *Auth) check(s scope) {
 	if a.Discover {
 		checkSourceURL(s, "issuer", a.Issuer)
 	}
+	for _, list := range [...]struct {
+		key    string
+		scopes []string
+	}{{"scopes.all", a.Scopes.All}, {"scopes.any", a.Scopes.Any}} {
+		for i, name := range list.scopes {
+			if !isScope(name) {
+				s.problem(list.key+"["+strconv.Itoa(i)+"]", "%q is not a scope (RFC 6749 section 3.3)", name)
+			}
+		}
+	}
 	for i, c := range a.Claims {
 		if c.Path != "" && len(c.Any)+len(c.All) == 0 {
 			s.problem("claims["+strconv.Itoa(i)+"]", "needs any or all")
@@ -158,6 +168,17 @@ func (a *Auth) check(s scope) {
 	if s.has("cookie") && !isToken(a.Cookie) {
 		s.problem("cookie", "%q is not a cookie name", a.Cookie)
 	}
+}
+
+// isScope reports whether text can be a scope: visible characters, but no quote and
+// no backslash.
+func isScope(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return text != ""
 }
 
 func (a *Auth) checkFiles(s scope) {
@@ -183,7 +204,7 @@ func (a *Auth) checkFiles(s scope) {
 
 // hasKey reports whether the section itself names a key.
 func (a *Auth) hasKey() bool {
-	return a.Secret != "" || a.PublicKeyFile != "" || a.JWKSFile != "" || a.JWKSURL != "" || a.Discover
+	return a.Secret != "" || a.SecretFile != "" || a.PublicKeyFile != "" || a.JWKSFile != "" || a.JWKSURL != "" || a.Discover
 }
 
 // completeAuth gives the environment's secret to sections that name no key.

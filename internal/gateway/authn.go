@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/salgue441/velocity/admin"
 	"github.com/salgue441/velocity/auth"
@@ -45,10 +46,8 @@ func (b *builder) buildAuth(c *config.Auth, claims []string) (*proxy.TokenAuth, 
 	b.plan.verifiers[fingerprint] = v
 	a := &proxy.TokenAuth{
 		Header: c.Header, Cookie: c.Cookie, Query: c.Query, Remove: !c.KeepToken, Claims: claims,
-		Scope: strings.Join(append(append([]string(nil), c.Scopes.All...), c.Scopes.Any...), " "),
-		Verify: func(_ *proxy.Exchange, token []byte) (*auth.Identity, error) {
-			return v.Verify(token, time.Now())
-		},
+		Scope:  strings.Join(append(append([]string(nil), c.Scopes.All...), c.Scopes.Any...), " "),
+		Verify: v.Verify,
 	}
 	return a, nil
 }
@@ -69,7 +68,7 @@ func keySource(c *config.Auth) string {
 func tokenSettings(c *config.Auth, claims []string) (jwt.Settings, string, error) {
 	s := jwt.Settings{
 		Algorithms: c.Algorithms, JWKSURL: c.JWKSURL, Discover: c.Discover, Issuer: c.Issuer, Audiences: c.Audiences,
-		Leeway: time.Duration(c.Leeway), RequireExp: c.RequireExpiry, Scopes: jwt.ScopeRule{Any: c.Scopes.Any, All: c.Scopes.All},
+		Leeway: time.Duration(c.Leeway), AllowNoExp: !c.RequireExpiry, Scopes: jwt.ScopeRule{Any: c.Scopes.Any, All: c.Scopes.All},
 		Extract: claims, MaxStale: time.Duration(c.MaxStale),
 	}
 	if c.Issuer != "" {
@@ -102,16 +101,21 @@ func tokenSettings(c *config.Auth, claims []string) (jwt.Settings, string, error
 // warmVerifiers starts the verifiers of a plan that are new, and gives those that
 // fetch keys a bounded time.
 func (g *Gateway) warmVerifiers(ctx context.Context, p *plan, limit time.Duration) {
+	var fresh []*verifier
+	for key, v := range p.verifiers {
+		if g.living.verifiers[key] == nil {
+			v.Start(context.Background()) // until closeVerifiers
+			fresh = append(fresh, v)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	for key, v := range p.verifiers {
-		if g.living.verifiers[key] != nil || v.source == "" {
-			continue
-		}
+	for _, v := range fresh {
 		select {
 		case <-v.Ready():
 		case <-ctx.Done():
-			g.log.Warn("keys have not come before the swap; their routes answer 503 until they do", zap.String("source", v.source))
+			g.log.Warn("keys of tokens have not come yet; their routes answer 503 until they do",
+				zap.String("source", v.source), zap.Error(v.Status().Err))
 		}
 	}
 }
@@ -125,12 +129,21 @@ func closeVerifiers(of, kept map[string]*verifier) {
 	}
 }
 
-// refusedAccess logs an access that authentication refused, without the
-// credentials.
-func (g *Gateway) refusedAccess(x *proxy.Exchange, why *auth.Error) {
-	g.log.Info("access refused",
-		zap.String("reason", why.Code), zap.String("route", x.Route.Name), zap.String("client", x.Client()),
-		zap.ByteString("method", x.Method()), zap.ByteString("path", x.Path), zap.ByteString("request_id", x.RequestID))
+// refusedPerSecond bounds the lines about refused access, so that who tries
+// credentials cannot fill the log. The access log and the metrics have them all.
+const refusedPerSecond = 10
+
+// refusedAccess returns what logs an access that authentication refused, without
+// the credentials.
+func refusedAccess(log *zap.Logger) func(x *proxy.Exchange, why *auth.Error) {
+	log = log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(c, time.Second, refusedPerSecond, 0)
+	}))
+	return func(x *proxy.Exchange, why *auth.Error) {
+		log.Info("access refused",
+			zap.String("reason", why.Code), zap.String("route", x.Route.Name), zap.String("client", x.Client()),
+			zap.ByteString("method", x.Method()), zap.ByteString("path", x.Path), zap.ByteString("request_id", x.RequestID))
+	}
 }
 
 // keyDependencies are the sources of keys as things that the gateway depends on.
