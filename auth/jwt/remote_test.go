@@ -147,7 +147,7 @@ func TestBadAnswersAreRefused(t *testing.T) {
 	f("no list", "no list", write(`{"keys":{}}`))
 	f("no key", "no key can be used", write(`{"keys":[]}`))
 	f("secret", "a secret in a set that is fetched", write(`{"keys":[{"kty":"oct","k":"`+rfcSecret+`"}]}`))
-	f("short RSA", "not between 2048", write(`{"keys":[{"kty":"RSA","n":"`+rfcN[:171]+`","e":"AQAB"}]}`))
+	f("short RSA", "not between 2048", write(`{"keys":[{"kty":"RSA","n":"`+enc(b64(rfcN)[:128])+`","e":"AQAB"}]}`))
 	f("point not on the curve", "not on its curve", write(`{"keys":[{"kty":"EC","crv":"P-256","x":"`+rfcX256+`","y":"`+rfcX256+`"}]}`))
 	f("too large", "more than 1048576 bytes", write(strings.Repeat(" ", maxDocument+1)))
 	f("slow", "deadline exceeded", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
