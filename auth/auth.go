@@ -22,6 +22,7 @@ type Identity struct {
 // Kind is what a refusal means to the caller.
 type Kind uint8
 
+// The kinds.
 const (
 	Missing     Kind = iota + 1 // no credential was given: 401
 	Invalid                     // the credential is not accepted: 401

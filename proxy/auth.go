@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"time"
 
@@ -99,8 +100,8 @@ func cutBearer(value []byte) ([]byte, bool) {
 // hears of it.
 func (a *TokenAuth) refuse(x *Exchange, err error) Verdict {
 	x.identity = nil
-	e, known := err.(*auth.Error)
-	if !known {
+	var e *auth.Error
+	if !errors.As(err, &e) {
 		e = auth.ErrMalformed
 	}
 	switch e.Kind {

@@ -2,6 +2,7 @@ package jwt
 
 import (
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"math/big"
 	"os"
@@ -72,7 +73,7 @@ func outcome(err error) string {
 	if err == nil {
 		return "ok"
 	}
-	if _, ok := err.(*auth.Error); !ok {
+	if e := (*auth.Error)(nil); !errors.As(err, &e) {
 		return fmt.Sprintf("%T %v", err, err)
 	}
 	return err.Error()

@@ -117,28 +117,18 @@ type NeededClaim struct {
 	All []string `yaml:"all"`
 }
 
-// minTokenSecret is the length below which a shared secret can be guessed (RFC 7518
-// section 3.2).
-const minTokenSecret = 32
-
 func (a *Auth) check(s scope) {
-	switch {
-	case a.Secret != "" && a.SecretFile != "":
-		s.problem("secret_file", "give secret or secret_file, not both")
-	case a.SecretFile != "":
-		a.Secret = readSecret(s, "secret_file", &a.SecretFile)
-	}
 	var keys []string
 	for _, key := range []string{"secret", "secret_file", "public_key_file", "jwks_file", "jwks_url", "discover"} {
 		if s.has(key) {
 			keys = append(keys, key)
 		}
 	}
-	if len(keys) > 1 && !(len(keys) == 2 && keys[0] == "secret" && keys[1] == "secret_file") {
+	if len(keys) > 1 {
 		s.problem(keys[1], "only one kind of key may be given, and %s is", keys[0])
 	}
-	if a.Secret != "" && len(a.Secret) < minTokenSecret {
-		s.warn("secret", "is shorter than %d bytes and may be guessed", minTokenSecret)
+	if a.SecretFile != "" {
+		a.Secret = readSecret(s, "secret_file", &a.SecretFile)
 	}
 	a.checkFiles(s)
 	if a.JWKSURL != "" {

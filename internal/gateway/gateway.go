@@ -156,7 +156,7 @@ func New(o Options) (*Gateway, error) {
 		g.log.Debug("an upstream's reply is not well-formed",
 			zap.String("target", target), zap.String("request_id", id), zap.Error(cause))
 	})
-	g.proxy.NotifyRefused(g.refusedAccess)
+	g.proxy.NotifyRefused(refusedAccess(g.log))
 	g.runtimeLimit, g.groupLimit = debug.SetMemoryLimit(-1), groupLimit(os.DirFS("/"))
 	g.memory = g.newMemoryWatch()
 	g.checker = health.New(health.Options{OnChange: g.healthChanged, OnProbe: g.probed})
