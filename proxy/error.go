@@ -103,6 +103,9 @@ var (
 	ErrDraining         = newError(FromGateway, "draining", 503, Never, "The gateway is about to stop and takes no new long-lived connections.")
 	ErrOverloaded       = newError(FromGateway, "overloaded", 503, Never, "The gateway has as many requests in flight as it may.").met(telemetry.LimitInFlight)
 	ErrMemory           = newError(FromGateway, "memory_limit", 503, Never, "The gateway is short of memory.").met(telemetry.LimitMemory)
+	ErrUnauthorized     = newError(FromClient, "unauthorized", 401, Never, "The request has no valid credentials.")
+	ErrForbidden        = newError(FromClient, "forbidden", 403, Never, "The credentials do not allow this request.")
+	ErrAuthUnavailable  = newError(FromGateway, "auth_unavailable", 503, Never, "Credentials cannot be checked at present.")
 	ErrRateLimited      = NewRefusal(429)
 	ErrLimitStore       = newError(FromGateway, "rate_limit_store", 503, Never, "Rate limits cannot be kept at present, and requests that are limited are refused meanwhile.").met(telemetry.LimitRate)
 	ErrRouteInFlight    = newError(FromGateway, "route_in_flight", 503, Never, "This service has as many requests in flight as it may.").met(telemetry.LimitRouteInFlight)
@@ -145,7 +148,7 @@ func Errors() []*Error {
 		ErrHeaderTimeout, ErrBodyRate, ErrSendRate, ErrHeaderTooLarge, ErrURITooLong, ErrBodyTooLarge, ErrExpectation,
 		ErrNoRoute, ErrMethod, ErrMethodRefused, ErrVersion, ErrClientClosed, ErrHandshake, ErrUpgradeVersion,
 		ErrNotReady, ErrPanic, ErrDeadline, ErrExhausted, ErrDraining, ErrOverloaded, ErrMemory,
-		ErrRateLimited, ErrLimitStore, ErrRouteInFlight, ErrUpstreamInFlight, ErrQueueTimeout, ErrCircuitOpen, ErrNoHealthy,
+		ErrUnauthorized, ErrForbidden, ErrAuthUnavailable, ErrRateLimited, ErrLimitStore, ErrRouteInFlight, ErrUpstreamInFlight, ErrQueueTimeout, ErrCircuitOpen, ErrNoHealthy,
 		ErrConnect, ErrConnectTimeout, ErrStale, ErrReset, ErrReplyTimeout, ErrReplyStalled, ErrBadReply, ErrTruncated,
 		ErrTunnelIdle, ErrTunnelExpired, ErrTunnelDrained,
 	}
@@ -183,6 +186,7 @@ func prefersText(accept []byte) bool {
 var (
 	headerCacheControl = []byte("Cache-Control")
 	headerRetryAfter   = []byte("Retry-After")
+	headerChallenge    = []byte("Www-Authenticate")
 	valueNoStore       = []byte("no-store")
 	valueOne           = []byte("1")
 	typeText           = []byte("text/plain; charset=utf-8")

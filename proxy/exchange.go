@@ -11,6 +11,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/salgue441/velocity/auth"
 	"github.com/salgue441/velocity/balancer"
 	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/limiter"
@@ -64,6 +65,9 @@ type Exchange struct {
 	entered         int // phases entered, to be left in reverse
 
 	lines      *RequestLines      // of the client's connection; nil if it does not watch them
+	identity   *auth.Identity     // who calls; nil if nobody asked
+	claims     []string           // the names of the identity's values
+	challenge  []byte             // of an answer 401 or 403
 	quotas     []quota            // of the limits that the request has met
 	quotaRules []limiter.Decision // room for what is told of one
 	netBits    int                // that ${client_net} keeps of an IPv6 address; 0 for the default
@@ -107,6 +111,7 @@ func (x *Exchange) reset() {
 	x.snap, x.RequestID, x.Path = nil, nil, nil
 	x.fields.reset()
 	x.lines = nil
+	x.identity, x.claims, x.challenge = nil, nil, nil
 	clear(x.quotas)
 	x.quotas, x.quotaRules, x.netBits = x.quotas[:0], x.quotaRules[:0], 0
 	x.host, x.hostField, x.query, x.target, x.requestedMethod = nil, nil, nil, nil, nil
@@ -346,6 +351,10 @@ func (x *Exchange) AppendVar(dst []byte, v transform.Var, name string) []byte {
 		return x.client.AppendTo(dst)
 	case transform.ClientNet:
 		return appendClientNet(dst, x.client, cmp.Or(x.netBits, defaultNetBits))
+	case transform.Identity:
+		return x.appendIdentity(dst)
+	case transform.Claim:
+		return x.appendClaim(dst, name)
 	case transform.RequestID:
 		return append(dst, x.RequestID...)
 	case transform.Host:

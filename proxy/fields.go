@@ -134,6 +134,17 @@ func (f *fields) Header(name string) ([]byte, bool) {
 	return nil, false
 }
 
+// count is how many fields of a name there are.
+func (f *fields) count(name string) int {
+	n := 0
+	for i := range f.list {
+		if e := &f.list[i]; e.kind != dropped && syntax.EqualName(e.name, name) {
+			n++
+		}
+	}
+	return n
+}
+
 // asReceived returns the first field of a name that the client sent, whatever
 // became of it since.
 func (f *fields) asReceived(name string) []byte {

@@ -281,6 +281,9 @@ func (x *Exchange) answerError() {
 	if x.Err == ErrMethod {
 		x.Ctx.Response.Header.Set("Allow", x.allow)
 	}
+	if x.challenge != nil {
+		x.Ctx.Response.Header.SetCanonical(headerChallenge, x.challenge)
+	}
 	if x.Err == ErrUpgradeVersion {
 		x.offerWebSocket()
 	}

@@ -9,25 +9,27 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/salgue441/velocity/auth"
 	"github.com/salgue441/velocity/internal/telemetry"
 	"github.com/salgue441/velocity/proxy/upstream"
 )
 
 // Server runs the request line over the current snapshot.
 type Server struct {
-	epoch    time.Time // when the server was made
-	snapshot atomic.Pointer[Snapshot]
-	draining atomic.Bool
-	drains   chan struct{} // closed when draining begins
-	shedding atomic.Bool
-	inFlight InFlight
-	pool     sync.Pool
-	metrics  *telemetry.GatewayMetrics
-	onPanic  func(recovered any, requestID string)
-	streams  bodyStreams
-	onBad    func(target, requestID string, cause error)
-	hijacks  hijacks
-	tunnels  tunnels
+	epoch     time.Time // when the server was made
+	snapshot  atomic.Pointer[Snapshot]
+	draining  atomic.Bool
+	drains    chan struct{} // closed when draining begins
+	shedding  atomic.Bool
+	inFlight  InFlight
+	pool      sync.Pool
+	metrics   *telemetry.GatewayMetrics
+	onPanic   func(recovered any, requestID string)
+	streams   bodyStreams
+	onBad     func(target, requestID string, cause error)
+	onRefused func(x *Exchange, why *auth.Error)
+	hijacks   hijacks
+	tunnels   tunnels
 }
 
 // NewServer returns a server without a snapshot: until the first Swap every
@@ -56,6 +58,10 @@ func (x *Exchange) blame(ep *upstream.Endpoint, err error) {
 		f(ep.Target, string(x.RequestID), err)
 	}
 }
+
+// NotifyRefused has f told of each request that authentication refused, and why. It
+// is called before the first request, and f on the request's goroutine.
+func (s *Server) NotifyRefused(f func(x *Exchange, why *auth.Error)) { s.onRefused = f }
 
 // Swap makes next the snapshot of the requests that come from now on, and
 // returns the one before, which requests under way may still use.

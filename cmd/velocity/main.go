@@ -40,6 +40,7 @@ Commands:
   schema       print the JSON Schema of the configuration
   echo         serve a sample upstream that answers with what it received
   healthcheck  ask a running gateway whether it is alive (for containers)
+  token        print a signed JSON Web Token, for trying things
   version      print the version
 
 "velocity COMMAND --help" says more about a command.
@@ -95,7 +96,7 @@ func main() {
 func (p *program) run(args []string) int {
 	commands := map[string]func([]string) int{
 		"check": p.check, "explain": p.explain, "schema": p.schema, "echo": p.echo,
-		"healthcheck": p.healthcheck, "version": p.version,
+		"healthcheck": p.healthcheck, "token": p.token, "version": p.version,
 	}
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		if args[0] == "help" {

@@ -61,7 +61,7 @@ func TestHelp(t *testing.T) {
 	f(usage, "-h")
 	for command, want := range map[string]string{
 		"check": checkUsage, "explain": explainUsage, "schema": schemaUsage, "echo": echoUsage,
-		"healthcheck": healthcheckUsage, "version": versionUsage,
+		"healthcheck": healthcheckUsage, "token": tokenUsage, "version": versionUsage,
 	} {
 		f(want, "help", command)
 		f(want, command, "--help")

@@ -14,7 +14,7 @@ import (
 // sources are the files that declare the language. Their doc comments are the
 // text of the schema and of the reference, so they travel with the binary.
 //
-//go:embed config.go listener.go observability.go upstream.go balance.go health.go breaker.go discovery.go ratelimit.go database.go route.go retry.go
+//go:embed config.go listener.go observability.go upstream.go balance.go health.go breaker.go discovery.go ratelimit.go database.go auth.go route.go retry.go
 var sources embed.FS
 
 // comments maps "Type" and "Type.Field" to their doc comments.

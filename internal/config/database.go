@@ -87,6 +87,10 @@ type Redis struct {
 	// limited, `allow` limits nothing.
 	OnFailure string `yaml:"on_failure" default:"share" enum:"share,deny,allow"`
 
+	// Nodes is how many gateways are thought to share the limits until the server has
+	// answered once.
+	Nodes int `yaml:"nodes" default:"1" min:"1" max:"10000"`
+
 	// Prefix begins the names of all keys. Gateways with the same prefix share counts.
 	Prefix string `yaml:"prefix" default:"velocity"`
 

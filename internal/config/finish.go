@@ -16,6 +16,7 @@ func (l *loader) finish() {
 		}
 	}
 	l.checkExact()
+	l.completeAuth()
 	l.nameRoutes()
 	plugins := map[string]Origin{}
 	for i := range l.config.Plugins {

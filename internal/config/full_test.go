@@ -17,6 +17,9 @@ func TestFullDocumentSetsEveryKey(t *testing.T) {
 		"Redis.url": true, "Redis.addresses": true, "Redis.sentinel_master": true,
 		"Redis.cluster": true, "Redis.sentinel_username": true, "Redis.sentinel_password": true, "Redis.password_file": true, "RedisTLS.ca_file": true,
 		"RedisTLS.cert_file": true, "RedisTLS.key_file": true, "KubernetesDiscovery.ca_file": true,
+		"Auth.secret_file": true, "Auth.public_key_file": true, "Auth.jwks_file": true,
+		// A route has one key.
+		"Auth.secret": true, "Auth.discover": true,
 		"AdminTLS.cert_file": true, "AdminTLS.key_file": true, "AdminTLS.client_ca_file": true,
 	}
 	ps := newPlans()

@@ -346,7 +346,7 @@ upstreams: [{name: idle, targets: [{url: "http://a"}]}]`)
 
 func TestSwitchedOffReservedSectionLoads(t *testing.T) {
 	parse(t, "observability: {tracing: {enabled: false}}")
-	parse(t, "routes: [{path: /, respond: {}, auth: {enabled: false, type: jwt}}]")
+	parse(t, "routes: [{path: /, respond: {}, cache: {enabled: false, ttl: 1m}}]")
 }
 
 func TestLoadRefusesWhatIsNoFile(t *testing.T) {

@@ -50,7 +50,7 @@ These variables override the document; an empty one counts as not set:
 
 ## Reserved keys
 
-` + "`database.postgres`, `observability.tracing`, `routes[].auth`" + ` and
+` + "`database.postgres`, `observability.tracing`, `routes[].cache`" + ` and
 other keys of coming versions are refused with a message of their own: a policy
 that would be read but not enforced is worse than an error. A reserved section
 that says ` + "`enabled: false`" + ` is accepted.

@@ -29,8 +29,6 @@ func reserved(path []step) string {
 		return "tracing"
 	case "server.tls":
 		return "TLS termination"
-	case "routes[].auth":
-		return "authentication"
 	case "routes[].cache":
 		return "response caching"
 	case "routes[].split":
@@ -60,7 +58,7 @@ func reservedVariable(name string) string {
 	switch name {
 	case "VELOCITY_POSTGRES_URL":
 		return "PostgreSQL"
-	case "VELOCITY_JWT_SECRET", "VELOCITY_API_KEY_HEADER":
+	case "VELOCITY_API_KEY_HEADER":
 		return "authentication"
 	}
 	return ""

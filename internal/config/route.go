@@ -127,6 +127,9 @@ type Route struct {
 	// plugin.
 	CORS *CORS `yaml:"cors"`
 
+	// Auth asks who calls. Absent, everybody may.
+	Auth *Auth `yaml:"auth"`
+
 	// RateLimit bounds how often requests may come. It wins over the
 	// `rate-limiter` plugin.
 	RateLimit *RateLimit `yaml:"rate_limit"`
@@ -251,7 +254,7 @@ type Rewrite struct {
 // Headers changes headers on the way. Values are templates: `${client_ip}`,
 // `${client_net}` (the client's IPv4 address, or the /64 of its IPv6 address),
 // `${request_id}`, `${host}`, `${method}`, `${path}`, `${query}`, `${scheme}`,
-// `${route}`, `${param.NAME}`, `${header.NAME}`, `${query.NAME}` and
+// `${route}`, `${identity}` and `${claim.PATH}` of an authenticated caller, `${param.NAME}`, `${header.NAME}`, `${query.NAME}` and
 // `${cookie.NAME}`, all of the request. A `$${` stands for a literal `${`.
 type Headers struct {
 	// Request changes the request to the upstream.

@@ -264,7 +264,7 @@ func checkTemplate(s scope, field string, t Template, params []string) {
 }
 
 func checkVariable(s scope, field, name string, params []string) {
-	known := []string{"client_ip", "client_net", "request_id", "host", "method", "path", "query", "scheme", "route"}
+	known := []string{"client_ip", "client_net", "identity", "request_id", "host", "method", "path", "query", "scheme", "route"}
 	kind, key, dotted := strings.Cut(name, ".")
 	switch {
 	case !dotted && slices.Contains(known, name):
@@ -273,7 +273,7 @@ func checkVariable(s scope, field, name string, params []string) {
 			s.suggest(field, nearest(key, params), "the route's path has no parameter %q", key)
 		}
 	case dotted && (kind == "header" || kind == "cookie") && isToken(key):
-	case dotted && kind == "query" && key != "":
+	case dotted && (kind == "query" || kind == "claim") && key != "":
 	default:
 		s.suggest(field, nearest(name, known), "no variable is named ${%s}", name)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/salgue441/velocity/internal/testkit"
 )
@@ -32,25 +33,28 @@ routes:
     path: "/{version}/users/*"
     methods: [GET]
     match: {headers: [{name: X-Request-Id, present: true}]}
+    auth: {type: jwt, secret: "`+testkit.TokenSecret+`", scopes: {all: [users.read]}}
     headers:
-      request: {set: {X-Client: "${client_ip}", X-Version: "${param.version}"}, remove: [X-None]}
+      request: {set: {X-Client: "${client_ip}", X-Version: "${param.version}", X-User: "${identity}", X-Tenant: "${claim.tenant}"}, remove: [X-None]}
       response: {set: {X-Route: "${route}"}}
     targets: [{url: "http://`+up.Addr+`"}]
     health_check: {path: /health}
   - {name: plain, path: /plain, targets: [{url: "http://`+up.Addr+`"}]}
 `)
+	token := testkit.Token(t, map[string]any{"sub": "ann", "scope": "users.read", "tenant": "t1", "exp": time.Now().Add(time.Hour).Unix()})
+	line := strings.Replace(request("/v1/users/plain?size=13"), "\r\n\r\n", "\r\nAuthorization: Bearer "+token+"\r\n\r\n", 1)
 	conns := make([]*testkit.Conn, connections)
 	answer := 0
 	for i := range conns {
 		conns[i] = testkit.Dial(t, g.Addr)
-		answer = len(raw(t, conns[i], "/v1/users/plain?size=13"))
+		answer = len(rawRequest(t, conns[i], line))
 	}
 	send := func(n int) {
 		t.Helper()
 		var running sync.WaitGroup
 		for _, c := range conns {
 			running.Go(func() {
-				line := []byte(request("/v1/users/plain?size=13"))
+				line := []byte(line)
 				buf := make([]byte, answer)
 				for range n / connections {
 					_, err := c.Write(line)

@@ -156,7 +156,13 @@ func request(path string) string {
 // answer as bytes. The connection must only be read without buffer afterwards.
 func raw(t *testing.T, c *testkit.Conn, path string) []byte {
 	t.Helper()
-	c.Send(t, request(path))
+	return rawRequest(t, c, request(path))
+}
+
+// rawRequest is raw for any request.
+func rawRequest(t *testing.T, c *testkit.Conn, request string) []byte {
+	t.Helper()
+	c.Send(t, request)
 	var answer []byte
 	buf := make([]byte, 4<<10)
 	for !complete(answer) {

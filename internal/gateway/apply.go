@@ -121,6 +121,11 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			closeVerifiers(p.verifiers, g.living.verifiers)
+		}
+	}()
 	sockets, err := g.planSockets(c)
 	if err != nil {
 		return err
@@ -165,6 +170,7 @@ func (g *Gateway) apply(ctx context.Context, c *config.Config) (err error) {
 	for i := range p.upstreams {
 		g.observeHealth(&p.upstreams[i])
 	}
+	g.warmVerifiers(ctx, p, limit)
 	warmed, cancel := context.WithTimeout(ctx, limit)
 	if err := g.checker.Round(warmed); err != nil && ctx.Err() == nil {
 		g.log.Warn("not every new endpoint was probed before the swap", zap.Duration("waited", limit))
@@ -239,6 +245,8 @@ func (g *Gateway) retire(p *plan, watches map[string]*discovery.Watch) {
 			g.registry.Upstream(name).Observe(func() telemetry.UpstreamState { return g.upstreamState(u) })
 		}
 	}
+	closeVerifiers(g.living.verifiers, p.verifiers)
+	g.living.verifiers = p.verifiers
 	closeWatches(g.living.watches)
 	g.living.inFlight, g.living.upstreams, g.living.watches = inFlight, upstreams, watches
 	g.living.limiters, g.living.limitCounts = p.limiters, make(map[string]*proxy.LimitCounts, len(p.limits))

@@ -31,6 +31,7 @@ type plan struct {
 	limits      []plannedLimit
 	limiters    map[limitKey]*limiter.Limiter
 	freshLimits []string // rules that begin anew, because they were changed
+	verifiers   map[string]*verifier
 }
 
 // builder makes a plan.
@@ -53,6 +54,7 @@ func build(c *config.Config, l living, registry *telemetry.Registry) (*plan, err
 	b.plan.config = c
 	b.plan.endpoints = make(map[endpointKey]*upstream.Endpoint)
 	b.plan.limiters = make(map[limitKey]*limiter.Limiter)
+	b.plan.verifiers = make(map[string]*verifier)
 	b.plan.snapshot = &proxy.Snapshot{
 		Trusted: c.Server.TrustedProxies,
 		Forwarding: proxy.Forwarding{
@@ -80,6 +82,7 @@ func build(c *config.Config, l living, registry *telemetry.Registry) (*plan, err
 	b.plan.warnings = append(slices.Clone(c.Warnings), b.problems...)
 	for _, p := range b.problems {
 		if !p.Warning {
+			closeVerifiers(b.plan.verifiers, l.verifiers)
 			return nil, b.problems
 		}
 	}
@@ -308,6 +311,14 @@ func (b *builder) buildPhases(c *config.Route, r *proxy.Route, problem func(stri
 		phases, r.CORS = append(phases, phase), true
 	case b.cors != nil:
 		phases, r.CORS = append(phases, *b.cors), true
+	}
+	if c.Auth != nil {
+		a, err := b.buildAuth(c.Auth, c.AuthClaims())
+		if err != nil {
+			problem("auth", err)
+		} else {
+			phases = append(phases, proxy.NewTokenAuthPhase("velocity", a))
+		}
 	}
 	switch {
 	case c.RateLimit != nil:

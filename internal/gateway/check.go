@@ -27,6 +27,7 @@ func Check(configPath string, env []string) (*Checked, error) {
 	if err != nil {
 		return nil, err
 	}
+	closeVerifiers(p.verifiers, nil) // nobody is going to ask them
 	p.snapshot.Local = local(c, func() bool { return true }, nil)
 	return &Checked{Config: c, Warnings: p.warnings, plan: p}, nil
 }

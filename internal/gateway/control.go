@@ -326,6 +326,7 @@ func (g *Gateway) Dependencies() []admin.Dependency {
 	if d, ok := g.storeDependency(); ok {
 		out = append(out, d)
 	}
+	out = append(out, g.keyDependencies(r.plan)...)
 	for i := range r.plan.upstreams {
 		v := g.upstreamView(r, &r.plan.upstreams[i])
 		out = append(out, admin.Dependency{

@@ -156,6 +156,7 @@ func New(o Options) (*Gateway, error) {
 		g.log.Debug("an upstream's reply is not well-formed",
 			zap.String("target", target), zap.String("request_id", id), zap.Error(cause))
 	})
+	g.proxy.NotifyRefused(refusedAccess(g.log))
 	g.runtimeLimit, g.groupLimit = debug.SetMemoryLimit(-1), groupLimit(os.DirFS("/"))
 	g.memory = g.newMemoryWatch()
 	g.checker = health.New(health.Options{OnChange: g.healthChanged, OnProbe: g.probed})
@@ -539,6 +540,7 @@ func expired() context.Context {
 // closeWatchers ends all that watches endpoints beside requests.
 func (g *Gateway) closeWatchers() {
 	g.closeStore(g.living.store)
+	closeVerifiers(g.living.verifiers, nil)
 	g.sources.Close()
 	g.checker.Close()
 	g.outliers.Close()

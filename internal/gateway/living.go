@@ -19,7 +19,8 @@ type living struct {
 	// discovered is what each upstream's discovery had found when its endpoints
 	// were made: it holds for as long as another source has not answered.
 	discovered  map[string][]discovery.Target
-	store       *limitStore // nil for none
+	verifiers   map[string]*verifier // by the fingerprint of their settings
+	store       *limitStore          // nil for none
 	limiters    map[limitKey]*limiter.Limiter
 	limitCounts map[string]*proxy.LimitCounts // by limit
 	seed        uint64                        // of the hash of limited keys

@@ -64,7 +64,7 @@ func storeOptions(c *config.Redis) (redis.Options, string, error) {
 		Addresses: c.Servers(), Cluster: c.Cluster, Master: c.SentinelMaster,
 		Username: c.Username, Password: c.Password.Reveal(),
 		SentinelUsername: c.SentinelUsername, SentinelPassword: c.SentinelPassword.Reveal(),
-		DB: c.DB, Prefix: c.Prefix, Interval: time.Duration(c.SyncInterval), Timeout: time.Duration(c.Timeout),
+		DB: c.DB, Prefix: c.Prefix, Nodes: c.Nodes, Interval: time.Duration(c.SyncInterval), Timeout: time.Duration(c.Timeout),
 		ExactTimeout: time.Duration(c.ExactTimeout), OnFailure: redis.Failure(c.OnFailure),
 	}
 	sum := sha256.New()

@@ -131,7 +131,7 @@ func TestDiscoveryIsFollowed(t *testing.T) {
 		testkit.ReplaceFile(t, filepath.Join(dir, "servers.yaml"), "- "+strings.Join(urls, "\n- ")+"\n")
 	}
 	list(a.URL())
-	g := run(t, discovering(filepath.Join(dir, "servers.yaml"), ""))
+	g := run(t, discovering(filepath.Join(dir, "servers.yaml"), ", balance: {algorithm: round_robin}"))
 	has := func(want int) func() bool { return func() bool { return len(g.view().Endpoints) == want } }
 	if !has(1)() {
 		t.Fatalf("at the start: %+v", g.view())

@@ -28,6 +28,8 @@ const (
 	Header                   // ${header.NAME}: a request header, as received
 	QueryArg                 // ${query.NAME}: a query parameter's first value, as sent
 	Cookie                   // ${cookie.NAME}: a request cookie
+	Identity                 // ${identity}: who calls, as authentication found
+	Claim                    // ${claim.PATH}: what a caller's token says
 	ClientNet                // ${client_net}: the client's IPv4 address, or the first 64 bits of its IPv6 address
 )
 
@@ -37,6 +39,7 @@ var plain = []struct {
 }{
 	{"client_ip", ClientIP},
 	{"client_net", ClientNet},
+	{"identity", Identity},
 	{"request_id", RequestID},
 	{"host", Host},
 	{"method", Method},
@@ -50,7 +53,7 @@ var named = []struct {
 	prefix string
 	v      Var
 }{
-	{"param.", Param}, {"header.", Header}, {"query.", QueryArg}, {"cookie.", Cookie},
+	{"param.", Param}, {"header.", Header}, {"query.", QueryArg}, {"cookie.", Cookie}, {"claim.", Claim},
 }
 
 // Variables lists every variable, in the form an operator writes.
