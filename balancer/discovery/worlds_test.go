@@ -1,7 +1,6 @@
 package discovery_test
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -21,6 +20,7 @@ import (
 	"github.com/salgue441/velocity/balancer/discovery/dns"
 	"github.com/salgue441/velocity/balancer/discovery/file"
 	"github.com/salgue441/velocity/balancer/discovery/kubernetes"
+	"github.com/salgue441/velocity/internal/testkit/discoverykit"
 )
 
 // world is a source and what it watches. Hosts listen on port 80.
@@ -129,23 +129,7 @@ func newDNSWorld(t *testing.T, kind dns.Type) *dnsWorld {
 		t.Fatal(err)
 	}
 	w := &dnsWorld{newState(), kind, packets.LocalAddr().String()}
-	started, done := make(chan struct{}), make(chan struct{})
-	server := &wire.Server{PacketConn: packets, Handler: w, NotifyStartedFunc: func() { close(started) }}
-	go func() {
-		defer close(done)
-		if err := server.ActivateAndServe(); err != nil {
-			t.Error(err)
-		}
-	}()
-	<-started
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if err := server.ShutdownContext(ctx); err != nil {
-			t.Error(err)
-		}
-		<-done
-	})
+	discoverykit.ServeDNS(t, &wire.Server{PacketConn: packets, Handler: w})
 	return w
 }
 

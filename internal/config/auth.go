@@ -211,52 +211,114 @@ func (l *loader) completeAuth() {
 	}
 }
 
-// usesIdentity reports whether a template has what only authentication knows.
-func usesIdentity(t Template) bool {
-	return strings.Contains(string(t), "${identity}") || strings.Contains(string(t), "${claim.")
+// callerTemplates are templates that a route uses, and where they are if they are not
+// its own.
+type callerTemplates struct {
+	place string // empty for the route itself
+	list  []Template
 }
 
-// AuthClaims lists the claims that the templates of a route use, in a fixed order.
-func (r *Route) AuthClaims() []string {
-	var claims []string
-	for _, t := range r.identityTemplates() {
-		text := string(t)
-		for {
-			_, rest, found := strings.Cut(text, "${claim.")
-			if !found {
-				break
-			}
-			name, after, _ := strings.Cut(rest, "}")
-			if !slices.Contains(claims, name) {
-				claims = append(claims, name)
-			}
-			text = after
+// callerTemplates lists all templates that see the requests of a route. Those of its
+// upstreams and of plugins count for it too.
+func (c *Config) callerTemplates(r *Route) []callerTemplates {
+	var own []Template
+	headers := func(values map[string]Template) {
+		for _, t := range values {
+			own = append(own, t)
 		}
 	}
-	slices.Sort(claims)
-	return claims
-}
-
-// identityTemplates lists the templates of a route that may use the identity.
-func (r *Route) identityTemplates() []Template {
-	var out []Template
 	for _, ops := range []*HeaderOps{&r.Headers.Request, &r.Headers.Response} {
-		for _, values := range []map[string]Template{ops.Set, ops.Add} {
-			for _, t := range values {
-				out = append(out, t)
-			}
+		headers(ops.Set)
+		headers(ops.Add)
+	}
+	upstreams := []string{r.Upstream}
+	if f := r.Fallback; f != nil {
+		upstreams = append(upstreams, f.Upstream)
+		if f.Respond != nil {
+			headers(f.Respond.Headers)
 		}
-	}
-	if l := r.RateLimit; l != nil {
-		out = append(out, l.Key, l.Plan, l.Cost)
-	}
-	if r.Balance != nil {
-		out = append(out, r.Balance.HashOn)
 	}
 	if r.Respond != nil {
-		for _, t := range r.Respond.Headers {
-			out = append(out, t)
+		headers(r.Respond.Headers)
+	}
+	if r.Balance != nil {
+		own = append(own, r.Balance.HashOn)
+	}
+	if r.Rewrite != nil {
+		own = append(own, r.Rewrite.Path)
+	}
+	if r.Redirect != nil {
+		own = append(own, r.Redirect.Path)
+	}
+	if r.RateLimit != nil {
+		own = append(own, r.RateLimit.templates()...)
+	}
+	slices.Sort(own) // maps have no order
+	out := []callerTemplates{{"", own}}
+	for i := range c.Upstreams {
+		if u := &c.Upstreams[i]; u.Name != "" && slices.Contains(upstreams, u.Name) {
+			out = append(out, callerTemplates{"upstream " + strconv.Quote(u.Name), []Template{u.Balance.HashOn}})
+		}
+	}
+	for i := range c.Plugins {
+		if p := &c.Plugins[i]; p.Enabled && p.Config.RateLimit != nil && r.RateLimit == nil {
+			out = append(out, callerTemplates{"plugin " + strconv.Quote(p.Name), p.Config.RateLimit.templates()})
 		}
 	}
 	return out
+}
+
+func (r *RateLimit) templates() []Template { return []Template{r.Key, r.Plan, r.Cost} }
+
+// checkCallers reports templates that ask for a caller whom nobody asked who they are:
+// all such requests would share one limit, or one server.
+func (l *loader) checkCallers() {
+	for i := range l.config.Routes {
+		r := &l.config.Routes[i]
+		if r.Auth != nil {
+			continue
+		}
+		for _, from := range l.config.callerTemplates(r) {
+			name := callerVariable(from.list)
+			if name == "" {
+				continue
+			}
+			message := "uses ${" + name + "} without auth, which alone knows it"
+			if from.place != "" {
+				message = from.place + " " + message
+			}
+			l.problems = append(l.problems, r.Origin.at("", message, false))
+		}
+	}
+}
+
+// callerVariable returns the first variable that only authentication knows, or "".
+func callerVariable(templates []Template) string {
+	for _, t := range templates {
+		for name := range t.variables() {
+			if name == "identity" || strings.HasPrefix(name, claimPrefix) {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+const claimPrefix = "claim."
+
+// AuthClaims lists the claims of callers that the templates of a route use, in a fixed
+// order.
+func (c *Config) AuthClaims(r *Route) []string {
+	var claims []string
+	for _, from := range c.callerTemplates(r) {
+		for _, t := range from.list {
+			for name := range t.variables() {
+				if path, ok := strings.CutPrefix(name, claimPrefix); ok {
+					claims = append(claims, path)
+				}
+			}
+		}
+	}
+	slices.Sort(claims)
+	return slices.Compact(claims)
 }

@@ -152,9 +152,6 @@ func (r *Route) checkTemplates(s scope) {
 	if r.Fallback != nil && r.Fallback.Respond != nil {
 		checkHeaderTemplates(s, "fallback.respond.headers", r.Fallback.Respond.Headers, params)
 	}
-	if r.Auth == nil && slices.ContainsFunc(r.identityTemplates(), usesIdentity) {
-		s.problem("", "uses ${identity} or ${claim....} without auth, which alone knows them")
-	}
 	if r.RateLimit != nil {
 		r.RateLimit.checkTemplates(s, "rate_limit", params)
 	}

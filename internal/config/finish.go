@@ -17,6 +17,7 @@ func (l *loader) finish() {
 	}
 	l.checkExact()
 	l.completeAuth()
+	l.checkCallers()
 	l.nameRoutes()
 	plugins := map[string]Origin{}
 	for i := range l.config.Plugins {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"iter"
 	"maps"
 	"net/netip"
 	"regexp"
@@ -242,24 +243,36 @@ const anyParam = "*"
 
 // checkTemplate reports variables that do not exist. A `$${` is not one.
 func checkTemplate(s scope, field string, t Template, params []string) {
-	text := string(t)
-	for {
-		i := strings.Index(text, "${")
-		if i < 0 {
-			return
-		}
-		escaped := i > 0 && text[i-1] == '$'
-		text = text[i+2:]
-		if escaped {
-			continue
-		}
-		name, rest, closed := strings.Cut(text, "}")
+	for name, closed := range t.variables() {
 		if !closed {
 			s.problem(field, "variable ${%s is not closed", name)
 			return
 		}
-		text = rest
 		checkVariable(s, field, name, params)
+	}
+}
+
+// variables yields the names of a template's variables in turn; only the last may not
+// be closed.
+func (t Template) variables() iter.Seq2[string, bool] {
+	return func(yield func(string, bool) bool) {
+		text := string(t)
+		for {
+			i := strings.Index(text, "${")
+			if i < 0 {
+				return
+			}
+			escaped := i > 0 && text[i-1] == '$'
+			text = text[i+2:]
+			if escaped {
+				continue
+			}
+			name, rest, closed := strings.Cut(text, "}")
+			if !yield(name, closed) || !closed {
+				return
+			}
+			text = rest
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/textproto"
 	"os"
 	"strings"
 	"time"
@@ -45,7 +46,7 @@ func (b *builder) buildAuth(c *config.Auth, claims []string) (*proxy.TokenAuth, 
 	}
 	b.plan.verifiers[fingerprint] = v
 	a := &proxy.TokenAuth{
-		Header: c.Header, Cookie: c.Cookie, Query: c.Query, Remove: !c.KeepToken, Claims: claims,
+		Header: textproto.CanonicalMIMEHeaderKey(c.Header), Cookie: c.Cookie, Query: c.Query, Remove: !c.KeepToken, Claims: claims,
 		Scope:  strings.Join(append(append([]string(nil), c.Scopes.All...), c.Scopes.Any...), " "),
 		Verify: v.Verify,
 	}

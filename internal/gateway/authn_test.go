@@ -34,6 +34,8 @@ func TestTokenAuth(t *testing.T) {
   - {name: a, path: /a, auth: `+policy+`, headers: {request: {set: {X-User: "${identity}", X-Tenant: "${claim.tenant}"}}}, targets: [{url: "`+up.URL()+`"}]}
   - {name: gone, path: /gone, auth: {type: jwt, keep_token: false, secret: "`+testkit.TokenSecret+`"}, targets: [{url: "`+up.URL()+`"}]}
   - {name: own, path: /own, auth: {type: jwt, header: X-Token, secret: "`+testkit.TokenSecret+`"}, respond: {body: own}}
+  - {name: lower, path: /lower, auth: {type: jwt, header: authorization, secret: "`+testkit.TokenSecret+`"}, respond: {body: lower}}
+  - {name: away, path: /away, auth: {type: jwt, secret: "`+testkit.TokenSecret+`"}, redirect: {path: "/of/${identity}"}}
   - {name: open, path: /open, respond: {body: open}}
 `)
 	with := func(more map[string]any) string {
@@ -56,26 +58,29 @@ func TestTokenAuth(t *testing.T) {
 		status    int
 		challenge string
 	}{
-		"good":                 {"/a", bearer(good), 200, ""},
-		"scheme in lower case": {"/a", []string{"Authorization: bearer   " + good}, 200, ""},
-		"in a cookie":          {"/a", []string{"Cookie: x=1; tk=" + good}, 200, ""},
-		"in the query":         {"/a?tk=" + good, nil, 200, ""},
-		"none":                 {"/a", nil, 401, missing},
-		"another scheme":       {"/a", []string{"Authorization: Basic YTpi"}, 401, missing},
-		"empty":                {"/a", []string{"Authorization: Bearer "}, 401, missing},
-		"twice":                {"/a", append(bearer(good), bearer(good)...), 401, invalid},
-		"bad beats a good one": {"/a?tk=" + good, bearer("x.y.z"), 401, invalid},
-		"changed":              {"/a", bearer(good[:len(good)-2] + "AA"), 401, invalid},
-		"not signed":           {"/a", bearer(good[:strings.LastIndexByte(good, '.')+1]), 401, invalid},
-		"expired":              {"/a", bearer(with(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()})), 401, invalid},
-		"of another issuer":    {"/a", bearer(with(map[string]any{"iss": "you"})), 401, invalid},
-		"for somebody else":    {"/a", bearer(with(map[string]any{"aud": "them"})), 401, invalid},
-		"without a scope":      {"/a", bearer(with(map[string]any{"scope": "a"})), 403, scope},
-		"without a role":       {"/a", bearer(with(map[string]any{"roles": "clerk"})), 403, scope},
-		"taken away":           {"/gone", bearer(good), 200, ""},
-		"field of its own":     {"/own", []string{"X-Token: " + good}, 200, ""},
-		"not in that field":    {"/own", bearer(good), 401, missing},
-		"nobody asks":          {"/open", nil, 200, ""},
+		"good":                        {"/a", bearer(good), 200, ""},
+		"scheme in lower case":        {"/a", []string{"Authorization: bearer   " + good}, 200, ""},
+		"in a cookie":                 {"/a", []string{"Cookie: x=1; tk=" + good}, 200, ""},
+		"in the query":                {"/a?tk=" + good, nil, 200, ""},
+		"none":                        {"/a", nil, 401, missing},
+		"another scheme":              {"/a", []string{"Authorization: Basic YTpi"}, 401, missing},
+		"empty":                       {"/a", []string{"Authorization: Bearer "}, 401, missing},
+		"twice":                       {"/a", append(bearer(good), bearer(good)...), 401, invalid},
+		"bad beats a good one":        {"/a?tk=" + good, bearer("x.y.z"), 401, invalid},
+		"changed":                     {"/a", bearer(good[:len(good)-2] + "AA"), 401, invalid},
+		"not signed":                  {"/a", bearer(good[:strings.LastIndexByte(good, '.')+1]), 401, invalid},
+		"expired":                     {"/a", bearer(with(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()})), 401, invalid},
+		"of another issuer":           {"/a", bearer(with(map[string]any{"iss": "you"})), 401, invalid},
+		"for somebody else":           {"/a", bearer(with(map[string]any{"aud": "them"})), 401, invalid},
+		"without a scope":             {"/a", bearer(with(map[string]any{"scope": "a"})), 403, scope},
+		"without a role":              {"/a", bearer(with(map[string]any{"roles": "clerk"})), 403, scope},
+		"taken away":                  {"/gone", bearer(good), 200, ""},
+		"field of its own":            {"/own", []string{"X-Token: " + good}, 200, ""},
+		"not in that field":           {"/own", bearer(good), 401, missing},
+		"Authorization in lower case": {"/lower", bearer(good), 200, ""},
+		"to a redirect":               {"/away", bearer(good), 302, ""},
+		"to a redirect, none":         {"/away", nil, 401, missing},
+		"nobody asks":                 {"/open", nil, 200, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := up.Requests()
@@ -83,6 +88,9 @@ func TestTokenAuth(t *testing.T) {
 			r := testkit.Do(t, g.addr, "GET", tc.target, headers...)
 			if r.Status != tc.status || r.Header.Get("Www-Authenticate") != tc.challenge {
 				t.Fatalf("%d, challenge %q; want %d, %q\n%s", r.Status, r.Header.Get("Www-Authenticate"), tc.status, tc.challenge, r.Body)
+			}
+			if tc.status == 302 && !strings.HasSuffix(r.Header.Get("Location"), "/of/ann") {
+				t.Errorf("sent to %q", r.Header.Get("Location"))
 			}
 			if tc.status != 200 {
 				if up.Requests() != before {
@@ -104,6 +112,34 @@ func TestTokenAuth(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Claims that only an upstream or a plugin asks for are known to them too.
+func TestClaimsOfPluginsAndUpstreams(t *testing.T) {
+	one, two := testkit.NewUpstream(t, "one"), testkit.NewUpstream(t, "two")
+	g := run(t, settings+`plugins: [{name: rate-limiter, config: {requests: 20, window: 1h, key: "${claim.tenant}"}}]
+upstreams:
+  - name: ring
+    targets: [{url: "`+one.URL()+`"}, {url: "`+two.URL()+`"}]
+    balance: {algorithm: ring, hash_on: "${claim.shard}", max_load: 0}
+routes: [{name: a, path: /a, upstream: ring, auth: {type: jwt, secret: "`+testkit.TokenSecret+`"}}]
+`)
+	servers := map[string]bool{}
+	for _, tenant := range []string{"t1", "t2"} {
+		for i := range 21 {
+			token := testkit.Token(t, tokenClaims(map[string]any{"tenant": tenant, "shard": i}))
+			r := testkit.Get(t, g.addr, "/a", "Authorization: Bearer "+token)
+			if want := map[bool]int{true: 200, false: 429}[i < 20]; r.Status != want {
+				t.Errorf("request %d of %s: %d, want %d", i+1, tenant, r.Status, want)
+			}
+			if i < 20 {
+				servers[r.Body] = true
+			}
+		}
+	}
+	if len(servers) != 2 {
+		t.Errorf("all shards are at %v", servers)
 	}
 }
 

@@ -313,7 +313,7 @@ func (b *builder) buildPhases(c *config.Route, r *proxy.Route, problem func(stri
 		phases, r.CORS = append(phases, *b.cors), true
 	}
 	if c.Auth != nil {
-		a, err := b.buildAuth(c.Auth, c.AuthClaims())
+		a, err := b.buildAuth(c.Auth, b.plan.config.AuthClaims(c))
 		if err != nil {
 			problem("auth", err)
 		} else {

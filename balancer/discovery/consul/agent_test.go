@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/salgue441/velocity/balancer/discovery"
+	"github.com/salgue441/velocity/internal/testkit/discoverykit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -103,13 +103,7 @@ func list(ports ...int) string {
 	return body + "]"
 }
 
-// watched is a source that is watched, and what is reported of it.
-type watched struct {
-	*discovery.Watch
-	reports chan discovery.Status
-}
-
-func watch(t *testing.T, settings Settings) watched {
+func watch(t *testing.T, settings Settings) discoverykit.Watched {
 	t.Helper()
 	if settings.Service == "" {
 		settings.Service = "users"
@@ -121,25 +115,5 @@ func watch(t *testing.T, settings Settings) watched {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reports := make(chan discovery.Status, 10_000)
-	g := discovery.NewGroup(discovery.Options{
-		Report: func(s discovery.Status) { reports <- s }, MinRetry: time.Millisecond, MaxRetry: time.Millisecond, HoldEmpty: -1,
-	})
-	t.Cleanup(g.Close)
-	return watched{g.Watch(s, nil), reports}
-}
-
-func (w watched) until(t *testing.T, what string, is func(discovery.Status) bool) {
-	t.Helper()
-	limit := time.After(10 * time.Second)
-	for {
-		select {
-		case s := <-w.reports:
-			if is(s) {
-				return
-			}
-		case <-limit:
-			t.Fatalf("no report says %s; the last is %+v", what, w.Status())
-		}
-	}
+	return discoverykit.Watch(t, s)
 }

@@ -32,7 +32,7 @@ func TestRecordedAnswer(t *testing.T) {
 		t.Helper()
 		a := newAgent(t, 7, string(recorded))
 		w := watch(t, Settings{Address: a.URL, Warning: warning})
-		w.until(t, "targets", has(len(want)))
+		w.Until(t, "targets", has(len(want)))
 		if got := w.Targets(); !reflect.DeepEqual(got, want) {
 			t.Errorf("targets are %+v, want %+v", got, want)
 		}
@@ -68,11 +68,11 @@ func TestQuery(t *testing.T) {
 func TestBlockingQueries(t *testing.T) {
 	a := newAgent(t, 7, list(1))
 	w := watch(t, Settings{Address: a.URL})
-	w.until(t, "1 target", has(1))
+	w.Until(t, "1 target", has(1))
 	a.set(9, list(1, 2), nil)
-	w.until(t, "2 targets", has(2))
+	w.Until(t, "2 targets", has(2))
 	a.set(10, "[]", nil)
-	w.until(t, "no target", has(0))
+	w.Until(t, "no target", has(0))
 	var indexes []string
 	for range 4 {
 		indexes = append(indexes, a.query(t).Get("index"))
@@ -98,9 +98,9 @@ func TestIndexRules(t *testing.T) {
 
 	a := newAgent(t, 70, list(1))
 	w := watch(t, Settings{Address: a.URL})
-	w.until(t, "1 target", has(1))
+	w.Until(t, "1 target", has(1))
 	a.set(7, list(1, 2), nil) // restored from a backup
-	w.until(t, "2 targets", has(2))
+	w.Until(t, "2 targets", has(2))
 	var indexes []string
 	for range 4 {
 		indexes = append(indexes, a.query(t).Get("index"))
@@ -113,16 +113,16 @@ func TestIndexRules(t *testing.T) {
 func TestFailuresKeepTargets(t *testing.T) {
 	a := newAgent(t, 7, list(1, 2))
 	w := watch(t, Settings{Address: a.URL})
-	w.until(t, "2 targets", has(2))
+	w.Until(t, "2 targets", has(2))
 	f := func(want string, answer http.HandlerFunc) {
 		t.Helper()
 		a.set(8, "", answer)
-		w.until(t, want, fails(want))
+		w.Until(t, want, fails(want))
 		if n := len(w.Targets()); n != 2 {
 			t.Errorf("%s: %d targets, want 2", want, n)
 		}
 		a.set(9, list(1, 2), nil)
-		w.until(t, "recovery", has(2))
+		w.Until(t, "recovery", has(2))
 	}
 	f("answered 500: No cluster leader", func(rw http.ResponseWriter, _ *http.Request) {
 		http.Error(rw, "No cluster leader", http.StatusInternalServerError)
@@ -183,7 +183,7 @@ func TestTokenIsReadAnew(t *testing.T) {
 	write("first")
 	a := newAgent(t, 7, list(1))
 	w := watch(t, Settings{Address: a.URL, Token: discovery.Token{File: file}})
-	w.until(t, "1 target", has(1))
+	w.Until(t, "1 target", has(1))
 	if q := a.query(t); q.token != "first" {
 		t.Errorf("token is %q, want first", q.token)
 	}
@@ -195,11 +195,11 @@ func TestTokenIsReadAnew(t *testing.T) {
 		}
 		fmt.Fprint(rw, list(1, 2))
 	})
-	w.until(t, "2 targets", has(2))
+	w.Until(t, "2 targets", has(2))
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	w.until(t, "no token", fails("read token: "))
+	w.Until(t, "no token", fails("read token: "))
 }
 
 func TestTLS(t *testing.T) {
@@ -217,10 +217,10 @@ func TestTLS(t *testing.T) {
 	if err := os.WriteFile(ca, block, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	watch(t, Settings{Address: server.URL, TLS: discovery.TLS{CAFile: ca}}).until(t, "1 target", has(1))
-	watch(t, Settings{Address: server.URL}).until(t, "an unknown authority", fails("certificate"))
-	watch(t, Settings{Address: server.URL, TLS: discovery.TLS{SkipVerify: true}}).until(t, "1 target", has(1))
-	watch(t, Settings{Address: server.URL, TLS: discovery.TLS{CAFile: ca + "x"}}).until(t, "no file", fails("read authorities"))
+	watch(t, Settings{Address: server.URL, TLS: discovery.TLS{CAFile: ca}}).Until(t, "1 target", has(1))
+	watch(t, Settings{Address: server.URL}).Until(t, "an unknown authority", fails("certificate"))
+	watch(t, Settings{Address: server.URL, TLS: discovery.TLS{SkipVerify: true}}).Until(t, "1 target", has(1))
+	watch(t, Settings{Address: server.URL, TLS: discovery.TLS{CAFile: ca + "x"}}).Until(t, "no file", fails("read authorities"))
 }
 
 func TestSettings(t *testing.T) {

@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"context"
 	"net"
 	"strings"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/salgue441/velocity/balancer/discovery"
+	"github.com/salgue441/velocity/internal/testkit/discoverykit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -48,23 +48,7 @@ func serve(t *testing.T, records ...string) *zone {
 	}
 	z.addr = streams.Addr().String()
 	for _, server := range []*wire.Server{{PacketConn: packets, Handler: z}, {Listener: streams, Handler: z}} {
-		started, done := make(chan struct{}), make(chan struct{})
-		server.NotifyStartedFunc = func() { close(started) }
-		go func() {
-			defer close(done)
-			if err := server.ActivateAndServe(); err != nil {
-				t.Error(err)
-			}
-		}()
-		<-started
-		t.Cleanup(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-			defer cancel()
-			if err := server.ShutdownContext(ctx); err != nil {
-				t.Error(err)
-			}
-			<-done
-		})
+		discoverykit.ServeDNS(t, server)
 	}
 	return z
 }

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/salgue441/velocity/balancer/discovery"
+	"github.com/salgue441/velocity/internal/testkit/discoverykit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -160,43 +161,17 @@ func modified(version int, hosts ...string) string {
 	return fmt.Sprintf(`{"type":"MODIFIED","object":%s}`+"\n", sliceOf(version, hosts...))
 }
 
-// watched is a source that is watched, and what is reported of it.
-type watched struct {
-	*discovery.Watch
-	reports chan discovery.Status
-}
-
 func (c *cluster) settings() Settings {
 	return Settings{Service: "users", Namespace: "shop", Server: c.URL, Pause: time.Millisecond}
 }
 
-func watch(t *testing.T, settings Settings) watched {
+func watch(t *testing.T, settings Settings) discoverykit.Watched {
 	t.Helper()
 	s, err := New(settings)
 	if err != nil {
 		t.Fatal(err)
 	}
-	reports := make(chan discovery.Status, 10_000)
-	g := discovery.NewGroup(discovery.Options{
-		Report: func(s discovery.Status) { reports <- s }, MinRetry: time.Millisecond, MaxRetry: time.Millisecond, HoldEmpty: -1,
-	})
-	t.Cleanup(g.Close)
-	return watched{g.Watch(s, nil), reports}
-}
-
-func (w watched) until(t *testing.T, what string, is func(discovery.Status) bool) {
-	t.Helper()
-	limit := time.After(10 * time.Second)
-	for {
-		select {
-		case s := <-w.reports:
-			if is(s) {
-				return
-			}
-		case <-limit:
-			t.Fatalf("no report says %s; the last is %+v", what, w.Status())
-		}
-	}
+	return discoverykit.Watch(t, s)
 }
 
 func has(n int) func(discovery.Status) bool {
@@ -207,7 +182,7 @@ func fails(text string) func(discovery.Status) bool {
 	return func(s discovery.Status) bool { return s.Err != nil && strings.Contains(s.Err.Error(), text) }
 }
 
-func (w watched) addresses() string {
+func addresses(w *discovery.Watch) string {
 	var list []string
 	for _, target := range w.Targets() {
 		text := target.Address

@@ -23,7 +23,7 @@ func TestRecordedListAndWatch(t *testing.T) {
 	stream := c.next(t)
 	f := func(want string) {
 		t.Helper()
-		if got := w.addresses(); got != want {
+		if got := addresses(w.Watch); got != want {
 			t.Errorf("targets are %s, want %s", got, want)
 		}
 	}
@@ -34,13 +34,13 @@ func TestRecordedListAndWatch(t *testing.T) {
 	}
 	events := strings.SplitAfter(recorded(t, "watch.jsonl"), "\n")
 	stream <- events[0]
-	w.until(t, "4 targets", has(4))
+	w.Until(t, "4 targets", has(4))
 	f(first + ", 10.244.2.6:8081@eu-1b")
 	stream <- events[1]
 	stream <- events[2]
-	w.until(t, "5 targets", has(5))
+	w.Until(t, "5 targets", has(5))
 	stream <- events[3]
-	w.until(t, "3 targets", has(3))
+	w.Until(t, "3 targets", has(3))
 	f("10.244.2.5:8081@eu-1b, 10.244.2.6:8081@eu-1b, 10.244.3.9:8080@eu-1c")
 	close(stream)
 	c.next(t)
@@ -54,7 +54,7 @@ func TestWatchGoesOnAfterBreakingOff(t *testing.T) {
 	w := watch(t, c.settings())
 	stream := c.next(t)
 	stream <- modified(1001, "10.0.0.1", "10.0.0.2")
-	w.until(t, "2 targets", has(2))
+	w.Until(t, "2 targets", has(2))
 	stream <- modified(1002, "10.0.0.1")[:50]
 	stream <- "cut"
 	stream = c.next(t)
@@ -62,7 +62,7 @@ func TestWatchGoesOnAfterBreakingOff(t *testing.T) {
 		t.Errorf("asked %s, want %s", got, want)
 	}
 	stream <- modified(1003, "10.0.0.1", "10.0.0.2", "10.0.0.3")
-	w.until(t, "3 targets", has(3))
+	w.Until(t, "3 targets", has(3))
 	if s := w.Status(); !s.Failed.IsZero() {
 		t.Errorf("a watch that broke off and went on is a failure: %+v", s)
 	}
@@ -79,7 +79,7 @@ func TestWatchesThatAreAlwaysCutOff(t *testing.T) {
 	s.settings.Pause = 50 * time.Millisecond
 	g := discovery.NewGroup(discovery.Options{MinRetry: time.Hour})
 	defer g.Close()
-	w := watched{g.Watch(s, nil), nil}
+	w := g.Watch(s, nil)
 	for range maxCut {
 		close(c.next(t))
 	}
@@ -102,7 +102,7 @@ func TestExpiredVersionsListAnew(t *testing.T) {
 	stream := c.next(t)
 	c.set(nil, list(2000, "10.0.0.2", "10.0.0.3"))
 	stream <- `{"type":"ERROR","object":` + gone + "}\n"
-	w.until(t, "2 targets", has(2))
+	w.Until(t, "2 targets", has(2))
 	stream = c.next(t)
 	if got, want := c.asked(t, 4), "list continue=, watch from 1000, list continue=, watch from 2000"; got != want {
 		t.Errorf("asked %s, want %s", got, want)
@@ -126,8 +126,8 @@ func TestExpiredVersionsListAnew(t *testing.T) {
 	if got, want := c.asked(t, 5), "watch from 2000, list continue=, list continue=x, list continue=, watch from 3000"; got != want {
 		t.Errorf("asked %s, want %s", got, want)
 	}
-	if s := w.Status(); !s.Failed.IsZero() || w.addresses() != "10.0.0.4:80" {
-		t.Errorf("targets are %s; a version that expired is no failure: %+v", w.addresses(), s)
+	if s := w.Status(); !s.Failed.IsZero() || addresses(w.Watch) != "10.0.0.4:80" {
+		t.Errorf("targets are %s; a version that expired is no failure: %+v", addresses(w.Watch), s)
 	}
 }
 
@@ -143,12 +143,12 @@ func TestFailuresKeepTargets(t *testing.T) {
 		} else {
 			stream <- event
 		}
-		w.until(t, want, fails(want))
+		w.Until(t, want, fails(want))
 		if n := len(w.Targets()); n != 2 {
 			t.Errorf("%s: %d targets, want 2", want, n)
 		}
 		c.set(nil)
-		w.until(t, "recovery", has(2))
+		w.Until(t, "recovery", has(2))
 		stream = c.next(t)
 	}
 	f("invalid character", "<html>", nil)
@@ -177,9 +177,9 @@ func TestEmptyServiceIsAnAnswer(t *testing.T) {
 	c := newCluster(t, list(1000, "10.0.0.1"))
 	w := watch(t, c.settings())
 	stream := c.next(t)
-	w.until(t, "1 target", has(1))
+	w.Until(t, "1 target", has(1))
 	stream <- modified(1001)
-	w.until(t, "no target", has(0))
+	w.Until(t, "no target", has(0))
 }
 
 func TestTokenIsRotated(t *testing.T) {
@@ -199,12 +199,12 @@ func TestTokenIsRotated(t *testing.T) {
 	stream := c.next(t)
 	c.authorize("second")
 	close(stream)
-	w.until(t, "401", fails("answered 401"))
+	w.Until(t, "401", fails("answered 401"))
 	if n := len(w.Targets()); n != 1 {
 		t.Errorf("%d targets, want 1", n)
 	}
 	write("token", "second")
-	w.until(t, "recovery", has(1))
+	w.Until(t, "recovery", has(1))
 	c.next(t)
 }
 
@@ -228,10 +228,10 @@ func TestInCluster(t *testing.T) {
 	}
 	settings := Settings{Service: "users", ServiceAccount: dir}
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
-	watch(t, settings).until(t, "no cluster", fails("does not run in a cluster"))
+	watch(t, settings).Until(t, "no cluster", fails("does not run in a cluster"))
 	t.Setenv("KUBERNETES_SERVICE_HOST", u.Hostname())
 	t.Setenv("KUBERNETES_SERVICE_PORT", u.Port())
-	watch(t, settings).until(t, "1 target", has(1))
+	watch(t, settings).Until(t, "1 target", has(1))
 	c.next(t)
 }
 
